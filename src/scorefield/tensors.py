@@ -1,0 +1,154 @@
+"""Shapes and randomness.
+
+Shapes: ``x`` is ``(batch, *event)`` and ``t`` is ``()`` or ``(batch,)``; `expand` views the one against the other.
+
+Randomness: row i of a draw from ``Streams(seed, rows)`` is a function of ``(seed, rows[i], k)`` alone, k counting
+the draws so far: block b of row r is the Philox-4x32-10 cipher of the counter ``(b, k, r mod 2³², r div 2³²)`` under the
+key ``seed``. Batch size, order, chunks, processes and devices cannot change it, and there is no state to save.
+Normals come by Box and Muller: √(−2 ln u₁) (cos 2πu₂, sin 2πu₂), in float64.
+
+Salmon, Moraes, Dror and Shaw (2011), "Parallel random numbers: as easy as 1, 2, 3", SC'11, doi:10.1145/2063384.2063405.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from .errors import ShapeError
+
+_MASK = 0xFFFFFFFF
+_MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
+_WEYL = (0x9E3779B9, 0xBB67AE85)
+
+
+def expand(t: Float[Tensor, "*batch"] | float, x: Float[Tensor, "batch *event"]) -> Tensor:
+    """t of shape () or (batch,), viewed so that it multiplies x of shape (batch, \\*event) row by row.
+
+    Raises: ShapeError for any other shape of t.
+
+    >>> expand(torch.tensor([1.0, 2.0]), torch.ones(2, 3))
+    tensor([[1.],
+            [2.]])
+    """
+    t = torch.as_tensor(t, device=x.device)
+    if t.ndim == 0:
+        return t
+    if t.ndim != 1 or t.shape[0] != x.shape[0]:
+        raise ShapeError(f"t of shape {tuple(t.shape)} against x of shape {tuple(x.shape)}: t must be () or (batch,).")
+    return t.reshape(-1, *(1,) * (x.ndim - 1))
+
+
+def sum_event(x: Float[Tensor, "batch *event"]) -> Float[Tensor, "batch"]:
+    """Σ over the event of each row: one number per example.
+
+    >>> sum_event(torch.ones(2, 3, 4))
+    tensor([12., 12.])
+    """
+    return x.flatten(1).sum(1) if x.ndim > 1 else x
+
+
+class Streams:
+    """Randomness by row: row i's k-th draw is Philox(seed; rows[i], k), whatever else is in the batch.
+
+    Use it wherever a ``generator`` is asked for, when example i must see the same noise in any batch, chunk or process.
+
+    >>> first = normal(torch.empty(3, 2), Streams(0, [5, 6, 7]))
+    >>> torch.equal(first[1:2], normal(torch.empty(1, 2), Streams(0, [6])))
+    True
+    """
+
+    def __init__(self, seed: int, rows: Sequence[int] | Int[Tensor, "batch"]):
+        self.seed = int(seed)
+        self.rows = torch.as_tensor(rows, dtype=torch.int64).cpu()
+        self.draw = 0
+
+    def bits(self, count: int) -> Int[Tensor, "batch count"]:
+        """The next ``count`` uniform 32-bit integers of every row."""
+        blocks = -(-count // 4)
+        rows = self.rows[:, None]
+        zero = torch.zeros(len(self.rows), blocks, dtype=torch.int64)
+        counter = [zero + torch.arange(blocks), zero + self.draw, zero + (rows & _MASK), zero + (rows >> 32 & _MASK)]
+        self.draw += 1
+        return philox(counter, (self.seed & _MASK, self.seed >> 32 & _MASK))[:, :count]
+
+    def part(self, start: int, stop: int) -> "Streams":
+        """The streams of rows start..stop, at the same draw."""
+        streams = Streams(self.seed, self.rows[start:stop])
+        streams.draw = self.draw
+        return streams
+
+
+def philox(counter: list[Int[Tensor, "*shape"]], key: tuple[int, int]) -> Int[Tensor, "*shape_by_4"]:
+    """Philox-4x32 with ten rounds: four 32-bit words of output per counter, joined along the last axis.
+
+    Salmon et al. (2011), section 3.3; the products of 32-bit words wrap in int64 exactly as in unsigned arithmetic.
+
+    >>> zero = [torch.zeros(1, 1, dtype=torch.int64)] * 4
+    >>> [hex(word) for word in philox(zero, (0, 0))[0].tolist()]
+    ['0x6627e8d5', '0xe169c58d', '0xbc57ac4c', '0x9b00dbd8']
+    """
+    a, b, c, d = counter
+    k0, k1 = key
+    for _ in range(10):
+        p, q = a * _MULTIPLIERS[0], c * _MULTIPLIERS[1]
+        a, b, c, d = (q >> 32 & _MASK) ^ b ^ k0, q & _MASK, (p >> 32 & _MASK) ^ d ^ k1, p & _MASK
+        k0, k1 = k0 + _WEYL[0] & _MASK, k1 + _WEYL[1] & _MASK
+    return torch.cat([a, b, c, d], dim=-1)
+
+
+Draws = torch.Generator | Streams
+
+
+def normal(x: Float[Tensor, "batch *event"], generator: Draws | None = None) -> Float[Tensor, "batch *event"]:
+    """z ~ N(0, I) of the shape, dtype and device of x, drawn on the CPU so that every device sees the same numbers.
+
+    Raises: ShapeError if the streams and x differ in their number of rows.
+
+    >>> normal(torch.empty(2, 3), torch.Generator().manual_seed(0)).shape
+    torch.Size([2, 3])
+    """
+    if not isinstance(generator, Streams):
+        return torch.randn(x.shape, generator=generator, dtype=_drawn(x), device=_place(generator)).to(x)
+    size = _event_size(x, generator)
+    u = generator.bits(2 * -(-size // 2)).double().add_(0.5).mul_(2.0**-32)
+    radius, angle = (-2 * u[:, ::2].log()).sqrt_(), u[:, 1::2] * (2 * math.pi)
+    z = torch.stack([radius * angle.cos(), radius * angle.sin()], dim=-1).flatten(1)[:, :size]
+    return z.reshape(x.shape).to(x)
+
+
+def uniform(x: Float[Tensor, "batch *event"], generator: Draws | None = None) -> Float[Tensor, "batch *event"]:
+    """u ~ U(0, 1) of the shape, dtype and device of x, drawn on the CPU.
+
+    >>> bool((uniform(torch.empty(4), Streams(0, range(4))) < 1).all())
+    True
+    """
+    if not isinstance(generator, Streams):
+        return torch.rand(x.shape, generator=generator, dtype=_drawn(x), device=_place(generator)).to(x)
+    u = generator.bits(_event_size(x, generator)).double().add_(0.5).mul_(2.0**-32)
+    return u.reshape(x.shape).to(x)
+
+
+def rademacher(x: Float[Tensor, "batch *event"], generator: Draws | None = None) -> Float[Tensor, "batch *event"]:
+    """v with independent entries ±1 of equal probability: the probe of least variance for a trace.
+
+    >>> sorted(set(rademacher(torch.empty(64, 1), Streams(0, range(64))).flatten().tolist()))
+    [-1.0, 1.0]
+    """
+    return torch.where(uniform(x, generator) < 0.5, -torch.ones_like(x), torch.ones_like(x))
+
+
+def _event_size(x: Tensor, streams: Streams) -> int:
+    if x.ndim == 0 or x.shape[0] != len(streams.rows):
+        raise ShapeError(f"Streams of {len(streams.rows)} rows asked for noise of shape {tuple(x.shape)}: rows must agree.")
+    return math.prod(x.shape[1:])
+
+
+def _place(generator: torch.Generator | None) -> torch.device:
+    return torch.device("cpu") if generator is None else generator.device
+
+
+def _drawn(x: Tensor) -> torch.dtype:
+    return x.dtype if x.dtype == torch.float64 else torch.float32

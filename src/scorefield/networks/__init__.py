@@ -1,0 +1,6 @@
+"""Networks: f(x, t, **cond) with the shape of x, the rows of a batch independent, and zero to begin with."""
+
+from .mlp import MLP
+from .unet import UNet
+
+__all__ = ["MLP", "UNet"]

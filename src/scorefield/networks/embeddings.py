@@ -104,17 +104,6 @@ def moment(x: Float[Tensor, "batch *event"], t: Float[Tensor, "*batch_t"] | None
     return x.new_zeros(()) if t is None else t
 
 
-def zeroed(layer: nn.Module) -> nn.Module:
-    """The layer with all weights at zero: a network that ends in it starts as the zero function.
-
-    >>> zeroed(nn.Linear(2, 2))(torch.ones(1, 2)).abs().sum().item()
-    0.0
-    """
-    for weight in layer.parameters():
-        nn.init.zeros_(weight)
-    return layer
-
-
 def at_least_one(name: str, **numbers: int) -> None:
     """Every number is at least 1, or a RangeError that names the object and the argument.
 

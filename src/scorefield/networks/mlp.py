@@ -12,7 +12,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from .embeddings import Condition, FiLM, at_least_one, moment, zeroed
+from .embeddings import Condition, FiLM, at_least_one, moment
+from .layers import zeroed
 
 
 class MLP(nn.Module):

@@ -15,24 +15,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .embeddings import Condition, FiLM, at_least_one, moment, zeroed
-
-
-class Conv(nn.Conv2d):
-    """y = w ∗ x + b in the precision of x, whatever that of the weights; the size stays, or halves with stride 2.
-
-    >>> Conv(1, 2)(torch.ones(1, 1, 5, 5).bfloat16()).dtype
-    torch.bfloat16
-    """
-
-    def __init__(self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1):
-        super().__init__(inputs, outputs, kernel, stride=stride, padding=kernel // 2)
-        self.inputs, self.outputs, self.kernel = inputs, outputs, kernel
-
-    def forward(self, x: Float[Tensor, "batch inputs height width"]) -> Float[Tensor, "batch outputs h w"]:
-        """Casting the weights is a copy of thousands of numbers, against millions of products."""
-        assert self.bias is not None
-        return self._conv_forward(x, self.weight.to(x.dtype), self.bias.to(x.dtype))
+from .embeddings import Condition, FiLM, at_least_one, moment
+from .layers import Conv, whole_norm, zeroed
 
 
 class Block(nn.Module):
@@ -55,15 +39,6 @@ class Block(nn.Module):
         """``e``: the condition, one row per example or one for all."""
         inner = self.first(F.silu(whole_norm(h)))
         return self.past(h) + self.second(F.silu(self.film(inner, e)))
-
-
-def whole_norm(h: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch channels height width"]:
-    """(h − mean) / std over channels and pixels of each example: one group, which CPUs do in one fast pass.
-
-    >>> whole_norm(torch.tensor([1.0, 3.0]).reshape(1, 2, 1, 1)).flatten().round()
-    tensor([-1.,  1.])
-    """
-    return F.group_norm(h, 1)
 
 
 class Attention(nn.Module):

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from ..errors import RangeError
 from .embeddings import Condition, at_least_one, moment
-from .layers import Linear, zeroed
+from .layers import Linear, attend, zeroed
 
 
 class DiTBlock(nn.Module):
@@ -44,14 +44,14 @@ class DiTBlock(nn.Module):
 
     def _attend(self, z: Tensor) -> Tensor:
         q, k, v = self.qkv(z).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        return self.out(attend(q, k, v).transpose(1, 2).flatten(2))
 
 
 class DiT(nn.Module):
     """f(x, t, label) on images (batch, channels, size, size), by attention among patches.
 
     ``patch``: side of a patch in pixels; ``width``: numbers per token, a multiple of 4 and of ``heads``; ``depth``:
-    blocks; ``classes``: number of labels, None for none; ``compute``: precision of the inside, None for that of the input.
+    blocks; ``classes``: number of labels, None for none; ``compute``: precision of the inside, None for the input's.
 
     Raises: RangeError if size is no multiple of patch, width none of 4 and of heads, or a number is below 1.
 
@@ -75,6 +75,7 @@ class DiT(nn.Module):
     ):
         super().__init__()
         at_least_one("DiT", channels=channels, size=size, patch=patch, width=width, depth=depth, heads=heads)
+        at_least_one("DiT", classes=1 if classes is None else classes)
         if size % patch:
             raise RangeError(f"DiT(size={size}, patch={patch}): size must be a multiple of patch.")
         if width % 4 or width % heads:

@@ -3,8 +3,8 @@
     encode   three convolutions, the second and third of stride 2:  h_k = φ(FiLM(C_k h_{k−1}; t))
     decode   the same resolutions in reverse, each joined by addition with what the encoder saw there
 
-The network of the recipe ``ncsn``, for the method of Song and Ermon (2019), "Generative modeling by estimating gradients
-of the data distribution", arXiv:1907.05600. Three resolutions, no norms, few operations: to be read first.
+The network of the recipe ``ncsn``, for the method of Song and Ermon (2019), "Generative modeling by estimating
+gradients of the data distribution", arXiv:1907.05600. Three resolutions, no norms, few operations: to be read first.
 """
 
 import torch

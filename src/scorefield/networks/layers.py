@@ -1,6 +1,9 @@
 """Layers that compute in the precision of their input, whatever that of their weights.
 
-    Conv    y = w ∗ x + b        Linear    y = W x + b        whole_norm    (h − mean h) / std h, over one example
+    Conv          y = w ∗ x + b
+    Linear        y = W x + b
+    whole_norm    (h − mean h) / std h, over one example
+    attend        softmax(q kᵀ/√d) v
 
 Weights stay in float32 for the optimiser; a network that casts its input to bfloat16 once then computes in bfloat16
 throughout. Casting a weight copies thousands of numbers, against millions of products: unlike autocast, which asks at
@@ -53,6 +56,20 @@ def whole_norm(h: Float[Tensor, "batch channels *place"]) -> Float[Tensor, "batc
     tensor([-1.,  1.])
     """
     return F.group_norm(h, 1)
+
+
+def attend(
+    q: Float[Tensor, "*rows tokens d"], k: Float[Tensor, "*rows tokens d"], v: Float[Tensor, "*rows tokens d"]
+) -> Float[Tensor, "*rows tokens d"]:
+    """softmax(q kᵀ/√d) v, in operations that can be differentiated any number of times.
+
+    torch's fused attention has no second derivative on the CPU, and exact score matching takes one.
+
+    >>> import torch
+    >>> attend(torch.zeros(2, 1), torch.zeros(2, 1), torch.tensor([[1.0], [3.0]])).flatten()
+    tensor([2., 2.])
+    """
+    return (q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5).softmax(-1) @ v
 
 
 def zeroed(layer: nn.Module) -> nn.Module:

@@ -3,7 +3,7 @@
     fold     p×p pixels become channels, so that all the work is done on a grid p times coarser
     down     at each level ``blocks`` residual blocks, then half the resolution
     up       twice the resolution, joined with what the way down left there, then ``blocks`` residual blocks
-    block    h ↦ h + C₂ φ(FiLM(C₁ φ(norm h); t)),   C 3×3 convolutions, one norm, one FiLM
+    block    h ↦ h + C₂ φ(FiLM(norm(C₁ h); t)),   C 3×3 convolutions: one norm, one FiLM, one φ
 
 Ronneberger et al. (2015), "U-Net", arXiv:1505.04597; Ho et al. (2020), "DDPM", arXiv:2006.11239, appendix B.
 Norms act within an example, so rows of a batch are independent. ``compute`` is the precision of the inside: bfloat16
@@ -15,12 +15,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..errors import RangeError
 from .embeddings import Condition, FiLM, at_least_one, moment
-from .layers import Conv, whole_norm, zeroed
+from .layers import Conv, attend, whole_norm, zeroed
 
 
 class Block(nn.Module):
-    """h ↦ h + C₂ φ(FiLM(C₁ φ(norm h); e)), with a 1×1 convolution on the way past where the channels change.
+    """h ↦ h + C₂ φ(FiLM(norm(C₁ h); e)), with a 1×1 convolution on the way past where the channels change.
 
     >>> Block(8, 4, 16)(torch.ones(2, 8, 5, 5), torch.ones(2, 16)).shape
     torch.Size([2, 4, 5, 5])
@@ -37,8 +38,7 @@ class Block(nn.Module):
         self, h: Float[Tensor, "batch inputs height width"], e: Float[Tensor, "rows features"]
     ) -> Float[Tensor, "batch outputs height width"]:
         """``e``: the condition, one row per example or one for all."""
-        inner = self.first(F.silu(whole_norm(h)))
-        return self.past(h) + self.second(F.silu(self.film(inner, e)))
+        return self.past(h) + self.second(F.silu(self.film(whole_norm(self.first(h)), e)))
 
 
 class Attention(nn.Module):
@@ -57,8 +57,7 @@ class Attention(nn.Module):
         """Pixels are the tokens."""
         parts = self.qkv(whole_norm(h)).unflatten(1, (3, self.heads, -1)).flatten(4).transpose(3, 4)
         q, k, v = parts.unbind(1)
-        seen = F.scaled_dot_product_attention(q, k, v).transpose(2, 3)
-        return h + self.out(seen.reshape(h.shape))
+        return h + self.out(attend(q, k, v).transpose(2, 3).reshape(h.shape))
 
 
 class Stack(nn.ModuleList):
@@ -106,17 +105,13 @@ class UNet(nn.Module):
     ):
         super().__init__()
         at_least_one("UNet", channels=channels, size=size, width=width, blocks=blocks, patch=patch)
-        at_least_one(
-            "UNet", multipliers=min(multipliers, default=0), heads=heads + 1, classes=1 if classes is None else classes
-        )
-        self.channels, self.size, self.width, self.multipliers, self.blocks = (
-            channels,
-            size,
-            width,
-            tuple(multipliers),
-            blocks,
-        )
-        self.patch, self.heads, self.classes, self.compute = patch, heads, classes, compute
+        at_least_one("UNet", multipliers=min(multipliers, default=0), classes=1 if classes is None else classes)
+        if heads < 0 or (heads and width * multipliers[-1] % heads):
+            raise RangeError(
+                f"UNet(heads={heads}): must divide the {width * multipliers[-1]} coarsest channels, or be 0."
+            )
+        self.channels, self.size, self.width, self.multipliers = channels, size, width, tuple(multipliers)
+        self.blocks, self.patch, self.heads, self.classes, self.compute = blocks, patch, heads, classes, compute
         self.shape = (channels, size, size)
         features = 4 * width
         self.condition = Condition(features, classes)

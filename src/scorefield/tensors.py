@@ -74,6 +74,19 @@ class Streams:
         self.draw += 1
         return philox(counter, (self.seed & _MASK, self.seed >> 32 & _MASK))[:, :count]
 
+    def uniform(self, x: Float[Tensor, "batch *event"]) -> Float[Tensor, "batch *event"]:
+        """u ~ U(0, 1) in float64, of the shape of x: the centres of 2³² equal cells."""
+        if x.ndim == 0 or x.shape[0] != len(self.rows):
+            raise ShapeError(f"Streams of {len(self.rows)} rows asked for {tuple(x.shape)}: the rows must agree.")
+        return self.bits(math.prod(x.shape[1:])).double().add_(0.5).mul_(2.0**-32).reshape(x.shape)
+
+    def normal(self, x: Float[Tensor, "batch *event"]) -> Float[Tensor, "batch *event"]:
+        """z ~ N(0, I) in float64, of the shape of x, by Box and Muller."""
+        size = math.prod(x.shape[1:])
+        u = self.uniform(x.new_empty(x.shape[0], -(-size // 2), 2, device="cpu"))
+        radius, angle = (-2 * u[..., 0].log()).sqrt_(), u[..., 1] * (2 * math.pi)
+        return torch.stack([radius * angle.cos(), radius * angle.sin()], -1).flatten(1)[:, :size].reshape(x.shape)
+
     def part(self, start: int, stop: int) -> "Streams":
         """The streams of rows start..stop, at the same draw."""
         streams = Streams(self.seed, self.rows[start:stop])
@@ -110,13 +123,10 @@ def normal(x: Float[Tensor, "batch *event"], generator: Draws | None = None) -> 
     >>> normal(torch.empty(2, 3), torch.Generator().manual_seed(0)).shape
     torch.Size([2, 3])
     """
-    if not isinstance(generator, Streams):
-        return torch.randn(x.shape, generator=generator, dtype=_drawn(x), device=_place(generator)).to(x)
-    size = _event_size(x, generator)
-    u = generator.bits(2 * -(-size // 2)).double().add_(0.5).mul_(2.0**-32)
-    radius, angle = (-2 * u[:, ::2].log()).sqrt_(), u[:, 1::2] * (2 * math.pi)
-    z = torch.stack([radius * angle.cos(), radius * angle.sin()], dim=-1).flatten(1)[:, :size]
-    return z.reshape(x.shape).to(x)
+    if generator is None or isinstance(generator, torch.Generator):
+        place = torch.device("cpu") if generator is None else generator.device
+        return torch.randn(x.shape, generator=generator, dtype=_drawn(x), device=place).to(x)
+    return generator.normal(x).to(x)
 
 
 def uniform(x: Float[Tensor, "batch *event"], generator: Draws | None = None) -> Float[Tensor, "batch *event"]:
@@ -125,10 +135,10 @@ def uniform(x: Float[Tensor, "batch *event"], generator: Draws | None = None) ->
     >>> bool((uniform(torch.empty(4), Streams(0, range(4))) < 1).all())
     True
     """
-    if not isinstance(generator, Streams):
-        return torch.rand(x.shape, generator=generator, dtype=_drawn(x), device=_place(generator)).to(x)
-    u = generator.bits(_event_size(x, generator)).double().add_(0.5).mul_(2.0**-32)
-    return u.reshape(x.shape).to(x)
+    if generator is None or isinstance(generator, torch.Generator):
+        place = torch.device("cpu") if generator is None else generator.device
+        return torch.rand(x.shape, generator=generator, dtype=_drawn(x), device=place).to(x)
+    return generator.uniform(x).to(x)
 
 
 def rademacher(x: Float[Tensor, "batch *event"], generator: Draws | None = None) -> Float[Tensor, "batch *event"]:
@@ -138,16 +148,6 @@ def rademacher(x: Float[Tensor, "batch *event"], generator: Draws | None = None)
     [-1.0, 1.0]
     """
     return torch.where(uniform(x, generator) < 0.5, -torch.ones_like(x), torch.ones_like(x))
-
-
-def _event_size(x: Tensor, streams: Streams) -> int:
-    if x.ndim == 0 or x.shape[0] != len(streams.rows):
-        raise ShapeError(f"Streams of {len(streams.rows)} rows asked for noise of shape {tuple(x.shape)}: rows must agree.")
-    return math.prod(x.shape[1:])
-
-
-def _place(generator: torch.Generator | None) -> torch.device:
-    return torch.device("cpu") if generator is None else generator.device
 
 
 def _drawn(x: Tensor) -> torch.dtype:

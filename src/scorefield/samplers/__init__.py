@@ -1,0 +1,18 @@
+"""Walks from noise to data: one file an idea, one ``step`` a sampler."""
+
+from .base import Past, Sampler, State
+from .flow import Ancestral, Heun, Multistep
+from .langevin import MALA, AnnealedLangevin, Langevin, PredictorCorrector
+
+__all__ = [
+    "MALA",
+    "Ancestral",
+    "AnnealedLangevin",
+    "Heun",
+    "Langevin",
+    "Multistep",
+    "Past",
+    "PredictorCorrector",
+    "Sampler",
+    "State",
+]

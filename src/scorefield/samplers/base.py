@@ -1,0 +1,98 @@
+"""A sampler is one step from time t to time s < t, and an order of convergence; the walk over a grid is shared.
+
+Its law: on a Gaussian the error of the terminal mean and standard deviation falls as steps^{−order}; it visits exactly
+the grid; the same generator gives the same walk. Order 0 means a bias that more grid points do not remove, and
+order ∞ a step that leaves its target invariant whatever its size.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..errors import DivergedError, RangeError, ShapeError
+from ..grids import karras
+from ..noises import Gaussian
+from ..tensors import Draws
+
+Values = Float[Tensor, "batch *event"]
+Grid = Float[Tensor, "times"]
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a walk is: x at time t, and the clean x̂ that the step to here saw (None at the start, and for static scores)."""
+
+    x: Values
+    t: Float[Tensor, ""]
+    denoised: Values | None = None
+
+
+@dataclass(frozen=True)
+class Past:
+    """What a walk has seen, newest last, for samplers with memory: (time, x̂) of earlier steps."""
+
+    seen: tuple[tuple[Tensor, Tensor], ...] = ()
+
+    def add(self, t: Tensor, denoised: Tensor | None) -> "Past":
+        """The past with one more step; four are kept."""
+        return self if denoised is None else Past((*self.seen[-3:], (t, denoised)))
+
+
+class Sampler(ABC):
+    """One ``step`` from t to s, and the ``order`` of its error; ``walk`` visits a grid and watches that nothing explodes."""
+
+    order: float
+    evaluations: int = 1
+    """Network evaluations in a step (the last, to t = 0, may need fewer)."""
+
+    @abstractmethod
+    def step(
+        self, model: Callable[..., Values], x: Values, t: Tensor, s: Tensor, past: Past, generator: Draws | None, **cond
+    ) -> tuple[Values, Values | None]:
+        """(x at time s, the x̂ that was used) from x at time t > s."""
+
+    def times(self, model: Callable[..., Values], steps: int) -> Grid:
+        """The grid this sampler walks best in so many steps: Karras's, unless it says otherwise."""
+        noise = getattr(model, "noise", None)
+        if not isinstance(noise, Gaussian):
+            raise ShapeError(
+                f"{self}: it walks down the noise levels of a denoiser, and {type(model).__name__} has no noise; "
+                "wrap the network in Preconditioned, or use Langevin for a static score."
+            )
+        return karras(noise, steps)
+
+    def walk(
+        self, model: Callable[..., Values], x: Values, times: Grid, generator: Draws | None = None, **cond
+    ) -> Iterator[State]:
+        """The states at every time of the grid, from x at times[0] to times[-1].
+
+        Raises: RangeError if the times do not descend; DivergedError with step, noise level and remedy as soon as x leaves
+        the finite numbers or grows a thousandfold.
+        """
+        if times.ndim != 1 or len(times) < 2 or not bool((times.diff() < 0).all()):
+            raise RangeError(f"{self}.walk: times must descend, at least two of them; got {times.tolist()[:8]}.")
+        times = times.double()
+        limit = 1e3 * (1 + float(x.abs().amax()))
+        past = Past()
+        yield State(x, times[0])
+        for k, (t, s) in enumerate(pairwise(times)):
+            with torch.no_grad():
+                x, denoised = self.step(model, x, t, s, past, generator, **cond)
+            largest = float(x.abs().amax())
+            if not largest <= limit:
+                raise DivergedError(self._diverged(model, k, t, s, largest))
+            past = past.add(t, denoised)
+            yield State(x, s, denoised)
+
+    def _diverged(self, model: object, k: int, t: Tensor, s: Tensor, largest: float) -> str:
+        noise = getattr(model, "noise", None)
+        level = f"sigma/alpha = {float(noise.ratio(t)):.3g}" if isinstance(noise, Gaussian) else "a static score"
+        return (
+            f"{self}: the walk left the data at step {k + 1}, from t = {float(t):.4g} to {float(s):.4g} ({level}): "
+            f"largest |x| is {largest:.3g}. Take more or smaller steps, or train where the field explodes."
+        )

@@ -1,0 +1,115 @@
+"""Walks that follow the probability flow or its noisy relatives, written in the clean estimate x̂ = E[X_0 | x_t].
+
+With r = σ/α, λ = −log r and y = x/α the flow is dy/dr = (y − x̂)/r, exact when x̂ is constant:
+
+    x_s = (σ_s/σ_t) x_t + (α_s − α_t σ_s/σ_t) x̂                                       DDIM, order 1
+
+    Ancestral   adds noise of variance τ² = η²(σ_s²/σ_t²)(σ_t² − (α_t/α_s)²σ_s²)        Song et al. 2021, eq. 12 and 16, arXiv:2010.02502
+    Heun        averages the slopes at both ends of a step in r                        Karras et al. 2022, algorithm 1, arXiv:2206.00364
+    Multistep   x̂ linear in λ through the last two steps, integrated exactly           after Lu et al. 2022, arXiv:2211.01095
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..errors import RangeError
+from ..models import Denoiser
+from ..tensors import Draws, normal
+from .base import Past, Sampler, Values
+
+Scalar = Float[Tensor, ""]
+
+
+def drift(x: Values, denoised: Values, ends: tuple[Tensor, Tensor, Tensor, Tensor], left: Tensor | None = None) -> Values:
+    """x_s for constant x̂: α_s x̂ + σ (x_t − α_t x̂)/σ_t, with σ = ``left`` (σ_s unless noise will make up the rest)."""
+    alpha_t, sigma_t, alpha_s, sigma_s = ends
+    shrink = (sigma_s if left is None else left) / sigma_t
+    return shrink.to(x.dtype) * x + (alpha_s - alpha_t * shrink).to(x.dtype) * denoised
+
+
+def ends(model: Denoiser, t: Scalar, s: Scalar) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """(α_t, σ_t, α_s, σ_s) in float64."""
+    return (*model.noise.scales(t), *model.noise.scales(s))
+
+
+@dataclass(frozen=True)
+class Ancestral(Sampler):
+    """x_s ~ p(x_s | x_t, x̂): DDPM's sampler at eta = 1, DDIM's deterministic one at eta = 0, all between.
+
+    Ho et al. (2020), algorithm 2, arXiv:2006.11239; Song, Meng & Ermon (2021), eq. 12 and 16, arXiv:2010.02502.
+    Raises: RangeError unless 0 ≤ eta ≤ 1.
+    """
+
+    eta: float = 1.0
+    order = 1
+
+    def __post_init__(self):
+        if not 0 <= self.eta <= 1:
+            raise RangeError(f"Ancestral(eta={self.eta:g}): eta must lie in [0, 1]: 0 is DDIM, 1 is DDPM.")
+
+    def step(
+        self, model: Denoiser, x: Values, t: Scalar, s: Scalar, past: Past, generator: Draws | None, **cond
+    ) -> tuple[Values, Values]:
+        denoised = model(x, t, **cond)
+        alpha_t, sigma_t, alpha_s, sigma_s = around = ends(model, t, s)
+        if self.eta == 0 or sigma_s == 0:
+            return drift(x, denoised, around), denoised
+        ratio = (alpha_t * sigma_s) / (alpha_s * sigma_t)
+        added = self.eta * sigma_s * (1 - ratio**2).sqrt()
+        kept = (sigma_s**2 - added**2).clamp(min=0).sqrt()
+        return drift(x, denoised, around, kept) + added.to(x.dtype) * normal(x, generator), denoised
+
+
+@dataclass(frozen=True)
+class Heun(Sampler):
+    """Trapezoidal steps of dy/dr = (y − x̂)/r: order 2, two evaluations a step, one for the last step to t = 0.
+
+    Karras et al. (2022), algorithm 1, carried to any α, arXiv:2206.00364.
+    """
+
+    order = 2
+    evaluations = 2
+
+    def step(
+        self, model: Denoiser, x: Values, t: Scalar, s: Scalar, past: Past, generator: Draws | None, **cond
+    ) -> tuple[Values, Values]:
+        denoised = model(x, t, **cond)
+        alpha_t, sigma_t, alpha_s, sigma_s = around = ends(model, t, s)
+        ahead = drift(x, denoised, around)
+        if sigma_s == 0:
+            return ahead, denoised
+        r_t, r_s = sigma_t / alpha_t, sigma_s / alpha_s
+        first = (x / alpha_t.to(x.dtype) - denoised) / r_t.to(x.dtype)
+        second = (ahead / alpha_s.to(x.dtype) - model(ahead, s, **cond)) / r_s.to(x.dtype)
+        return ahead + (0.5 * alpha_s * (r_s - r_t)).to(x.dtype) * (second - first), denoised
+
+
+@dataclass(frozen=True)
+class Multistep(Sampler):
+    """x̂ extrapolated linearly in λ = log α/σ from the last two steps and integrated exactly: order 2 at one evaluation a step.
+
+    An exponential Adams–Bashforth step; with h = λ_s − λ_t and slope D = (x̂_t − x̂_before)/(λ_t − λ_before),
+
+        x_s = (σ_s/σ_t) x_t + α_s [(1 − e^{−h}) x̂_t + (h − 1 + e^{−h}) D].
+
+    DPM-Solver++(2M) (Lu et al. 2022, algorithm 2, arXiv:2211.01095) replaces the last factor by its leading term. The default.
+    """
+
+    order = 2
+
+    def step(
+        self, model: Denoiser, x: Values, t: Scalar, s: Scalar, past: Past, generator: Draws | None, **cond
+    ) -> tuple[Values, Values]:
+        denoised = model(x, t, **cond)
+        alpha_t, sigma_t, alpha_s, sigma_s = around = ends(model, t, s)
+        ahead = drift(x, denoised, around)
+        if not past.seen or sigma_s == 0:
+            return ahead, denoised
+        before, earlier = past.seen[-1]
+        level_t, level_s, level_before = (-model.noise.ratio(time).log() for time in (t, s, before))
+        h = level_s - level_t
+        gain = alpha_s * (h + torch.expm1(-h)) / (level_t - level_before)
+        return ahead + gain.to(x.dtype) * (denoised - earlier), denoised

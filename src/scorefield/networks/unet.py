@@ -3,7 +3,7 @@
     fold     p×p pixels become channels, so that all the work is done on a grid p times coarser
     down     at each level ``blocks`` residual blocks, then half the resolution
     up       twice the resolution, joined with what the way down left there, then ``blocks`` residual blocks
-    block    h ↦ h + C₂ φ(FiLM(norm(C₁ h); t)),   C 3×3 convolutions: one norm, one FiLM, one φ
+    block    h ↦ h + C₂ φ(C₁ FiLM(norm h; t)),   C 3×3 convolutions: one norm, one FiLM, one φ
 
 Ronneberger et al. (2015), "U-Net", arXiv:1505.04597; Ho et al. (2020), "DDPM", arXiv:2006.11239, appendix B.
 Norms act within an example, so rows of a batch are independent. ``compute`` is the precision of the inside: bfloat16
@@ -21,7 +21,7 @@ from .layers import Conv, attend, whole_norm, zeroed
 
 
 class Block(nn.Module):
-    """h ↦ h + C₂ φ(FiLM(norm(C₁ h); e)), with a 1×1 convolution on the way past where the channels change.
+    """h ↦ h + C₂ φ(C₁ FiLM(norm h; e)), with a 1×1 convolution on the way past where the channels change.
 
     >>> Block(8, 4, 16)(torch.ones(2, 8, 5, 5), torch.ones(2, 16)).shape
     torch.Size([2, 4, 5, 5])
@@ -31,14 +31,14 @@ class Block(nn.Module):
         super().__init__()
         self.inputs, self.outputs, self.features = inputs, outputs, features
         self.first, self.second = Conv(inputs, outputs), zeroed(Conv(outputs, outputs))
-        self.film = FiLM(features, outputs)
+        self.film = FiLM(features, inputs)
         self.past = Conv(inputs, outputs, 1) if inputs != outputs else nn.Identity()
 
     def forward(
         self, h: Float[Tensor, "batch inputs height width"], e: Float[Tensor, "rows features"]
     ) -> Float[Tensor, "batch outputs height width"]:
         """``e``: the condition, one row per example or one for all."""
-        return self.past(h) + self.second(F.silu(self.film(whole_norm(self.first(h)), e)))
+        return self.past(h) + self.second(F.silu(self.first(self.film(whole_norm(h), e))))
 
 
 class Attention(nn.Module):

@@ -1,0 +1,43 @@
+"""Measures of how far a model is from the truth, each with its uncertainty.
+
+Scores: F(p‖q) = E_p ½‖∇log p − ∇log q‖² (`fisher_divergence`). Samples: MMD, energy, Wasserstein and Fréchet distances,
+the accuracy of a classifier (`two_sample`). What a distance does not tell apart: dropped modes (`coverage`, `entropy`)
+and copied training rows (`copies`). Images in one table: `report`.
+"""
+
+from .coverage import Coverage, coverage, entropy, entropy_ratio, expected_coverage
+from .estimate import Estimate
+from .fisher import fisher_divergence
+from .frechet import frechet_distance, frechet_gaussian
+from .judge import Judge
+from .memorization import Copies, copies, copying_z
+from .mmd import energy_distance, median_distance, mmd, mmd_biased
+from .quality import report
+from .two_sample import TwoSample, two_sample
+from .wasserstein import gaussian_wasserstein2, sliced_wasserstein, wasserstein2
+
+__all__ = [
+    "Copies",
+    "Coverage",
+    "Estimate",
+    "Judge",
+    "TwoSample",
+    "copies",
+    "copying_z",
+    "coverage",
+    "energy_distance",
+    "entropy",
+    "entropy_ratio",
+    "expected_coverage",
+    "fisher_divergence",
+    "frechet_distance",
+    "frechet_gaussian",
+    "gaussian_wasserstein2",
+    "median_distance",
+    "mmd",
+    "mmd_biased",
+    "report",
+    "sliced_wasserstein",
+    "two_sample",
+    "wasserstein2",
+]

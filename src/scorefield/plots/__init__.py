@@ -1,0 +1,21 @@
+"""Pictures of scores, walks, images and losses: each function returns a figure, and `save` writes it."""
+
+from .curves import compare, levels, losses
+from .fields import around, embedding, field, scatter
+from .images import grid, mosaic, sheet, walk
+from .style import save
+
+__all__ = [
+    "around",
+    "compare",
+    "embedding",
+    "field",
+    "grid",
+    "levels",
+    "losses",
+    "mosaic",
+    "save",
+    "scatter",
+    "sheet",
+    "walk",
+]

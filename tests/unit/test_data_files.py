@@ -237,7 +237,7 @@ def test_bad_arrays_are_refused(tmp_path):
     bad = NUMBERS.copy()
     bad[7, 2] = np.nan
     saved(bad, r"x\.npy: x\[7, 2\] is nan \(row 8, column 3\)")
-    saved(np.where(np.arange(3) == 1, 4.0, NUMBERS), "column 2: constant")
+    saved(np.where(np.arange(3) == 1, 4.0, NUMBERS), "npy: column 2 is constant")
     saved(NUMBERS[:1], "one row")
     saved(NUMBERS[:0], r"no values in shape \(0, 3\)")
     saved(np.float64(3), "a single number")
@@ -304,7 +304,7 @@ def test_a_csv_without_header_loses_no_row(tmp_path):
         ("a\nx\ny\n", "column 'a' holds no numbers: give a table of numbers"),
         ("a,b\n1,2\n3,\n5,6\n", r"x\[1, 1\] is nan \(row 2, column 'b'\)"),
         ("a,b\n1,2\n3,4\n5,inf\n", r"x\[2, 1\] is inf \(row 3, column 'b'\)"),
-        ("a,b\n1,7\n3,7\n5,7\n", "column 'b': constant"),
+        ("a,b\n1,7\n3,7\n5,7\n", "t.csv: column 'b' is constant"),
         ("a,b\n1,2\n3,4,5\n5,6\n", "cannot be read as a table"),
         ("a,b\n1,2,9\n3,4,9\n5,6,9\n", "cannot be read as a table"),
         ("a,b\n1,1\n1,1\n1,1\n", "all 3 rows are equal"),
@@ -333,7 +333,7 @@ def test_bad_tables_are_refused(tmp_path):
 def test_words_that_mean_nothing_are_refused(tmp_path):
     refused("did you mean 'digits8'", lambda: open_data("digit8"), UnknownNameError)
     refused("no file and no folder", lambda: open_data("some/where"))
-    refused("no file and no folder", lambda: open_data("numbers.csv"))
+    refused("no file and no folder", lambda: open_data("numbers.csv", label="age"))
     (tmp_path / "x.mat").write_bytes(b"x")
     refused(r"suffix '\.mat', one of \.npy", lambda: open_data(tmp_path / "x.mat"))
     refused("columns and labels are chosen for tables", lambda: open_data("digits8", label="y"))

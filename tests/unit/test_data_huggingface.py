@@ -159,7 +159,7 @@ def test_bad_rows_of_a_stream_are_named(tmp_path):
     refuse({"x": [1.0, 2.0, 3.0, None, 5.0]}, "batch 0: .* is nan|batch 1: .* is nan", scaling=Scaling.identity())
     refuse({"x": [1.0, 2.0]}, "2 rows, more than held_out=2 wanted")
     refuse({"x": [1.0, 2.0, 3.0], "t": ["a", "b", "c"]}, r"column 't' holds no numbers: choose with columns=\['x'\]")
-    refuse({"x": [1.0, 2.0, 3.0, 3.0]}, "column 'x': constant")
+    refuse({"x": [1.0, 2.0, 3.0, 3.0]}, "column 'x' is constant")
     mixed = [np.zeros((2, 2)), np.ones((2, 2)), np.zeros((2, 2)) + 0.5, np.full((2, 2), 7.0)]
     refuse({"x": mixed}, "values outside")
     sizes = [Image.fromarray(PICTURES[i][: 4 - i // 3]) for i in range(5)]
@@ -212,3 +212,40 @@ def test_without_the_package(monkeypatch, tmp_path):
     monkeypatch.setitem(__import__("sys").modules, "datasets", None)
     with pytest.raises(MissingPackageError, match=r"pip install 'scorefield\[data\]'"):
         huggingface(tmp_path)
+
+
+def test_streamed_labels_stay_with_their_rows(saved_pictures, saved_table):
+    source = hub_stream(saved_pictures, 5, held_out=5, label="label")
+    assert source.held_out_labels.tolist() == [int(p[0, 0]) % 2 for p in PICTURES[:5]]
+    for batch in islice(source.stream(), 9):
+        parity = (batch["x"][:, 0, 0, 0] * 127.5 + 127.5).round().long() % 2
+        assert torch.equal(batch["label"], parity)
+    with pytest.raises(DataError, match="label 'name' holds other than whole numbers"):
+        hub_stream(saved_table, 5, held_out=5, columns=["a"], label="name")
+    with pytest.raises(UnknownNameError, match="did you mean 'name'"):
+        hub_stream(saved_table, 5, held_out=5, columns=["a"], label="nmae")
+
+
+def test_streamed_picture_files_and_their_copies(tmp_path):
+    (tmp_path / "files").mkdir()
+    for i in range(9):
+        Image.fromarray(PICTURES[i % 6]).save(tmp_path / "files" / f"{i}.png")
+    source = hub_stream(tmp_path / "files", 6, held_out=3)
+    truth = torch.from_numpy(PICTURES)[:, None] / 127.5 - 1
+    assert torch.allclose(source.held_out, truth[:3], atol=1e-6)
+    epoch = next(source.stream())
+    assert values(source.scaling.to_data(epoch[:3]).round()) == values(torch.from_numpy(PICTURES[3:6]).float())
+    assert values(epoch[3:]) == values(epoch[:3])
+
+
+def test_a_grey_batch_of_a_coloured_stream_has_three_channels(tmp_path):
+    colour = RNG.integers(0, 256, (4, 6, 3), dtype=np.uint8)
+    rows = {"x": [Image.fromarray(colour), *(Image.fromarray(p) for p in PICTURES[:4])]}
+    datasets.Dataset.from_dict(rows).save_to_disk(str(tmp_path / "mixed"))
+    batch = next(hub_stream(tmp_path / "mixed", 4, held_out=1).stream())
+    assert batch.shape == (4, 3, 4, 6)
+    assert torch.equal(batch[:, 0], batch[:, 2])
+    rows["x"].reverse()
+    datasets.Dataset.from_dict(rows).save_to_disk(str(tmp_path / "reversed"))
+    with pytest.raises(DataError, match=r"batch 0: rows of shape \(3, 4, 6\), \(1, 4, 6\) in the rows before"):
+        next(hub_stream(tmp_path / "reversed", 4, held_out=1).stream())

@@ -6,6 +6,7 @@ whose values go onto −1..1. No pickle is ever read.
 
 import zipfile
 import zlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +72,7 @@ def from_array(
     if x.ndim == 0:
         raise DataError(f"{name}: a single number, rows wanted.")
     x = channels_first(check(x[:, None] if x.ndim == 1 else x, name))
-    rule = scaling or (Scaling.standardise if x.ndim == 2 else pixel_scaling(x, name))
+    rule = scaling or (partial(Scaling.standardise, name=name) if x.ndim == 2 else pixel_scaling(x, name))
     return prepare(x, name=name, scaling=rule, labels=labels, held_out=held_out, seed=seed)
 
 

@@ -111,9 +111,7 @@ def prepare(
     check(x, name, columns=columns)
     if labels is not None and len(labels) != len(x):
         raise DataError(f"{name}: {len(labels)} labels for {len(x)} rows: give one per row.")
-    if len(x) < 2:
-        raise DataError(f"{name}: one row, at least 2 wanted: one to train on and one to hold out.")
-    train, held = split(x, held_out, seed, labels)
+    train, held = split(x, held_out, seed, labels, name)
     found = scaling if isinstance(scaling, Scaling) else scaling(x[train])
     scaled = check(found.to_model(x).float(), f"{name}, scaled for the model in float32", columns=columns)
     return Dataset(

@@ -70,7 +70,9 @@ def huggingface(
         raise DataError(f"{title}: split {split!r} has no rows.")
     if is_image(rows.features[column]):
         cells = undecoded(rows, column)[column]
-        x = stack((f"{title}, row {i + 1}", picture(cell, f"{title}, row {i + 1}")) for i, cell in enumerate(cells))
+        x = stack(
+            (f"{title}, row {i + 1}", picture(stored(cell), f"{title}, row {i + 1}")) for i, cell in enumerate(cells)
+        )
         scaling = scaling or Scaling.pixels()
     else:
         try:
@@ -177,16 +179,33 @@ def undecoded(rows: Any, column: str) -> Any:
     return rows.cast_column(column, library.Image(decode=False))
 
 
-def picture(cell: Any, name: str) -> np.ndarray:
+def stored(cell: dict | None) -> bytes:
+    """The bytes of a picture as a data set keeps them, in itself or in a file here or on the hub; none for none.
+
+    Raises: DataError for a file that is not there.
+
+    >>> stored({"bytes": b"abc", "path": None}), stored(None)
+    (b'abc', b'')
+    """
+    if cell and not cell["bytes"] and cell["path"]:
+        try:
+            with require("fsspec", "Hugging Face data").open(cell["path"], "rb") as file:
+                return file.read()
+        except OSError as error:
+            raise DataError(f"{cell['path']}: a picture of the data set cannot be read: load it again.") from error
+    return (cell or {}).get("bytes") or b""
+
+
+def picture(content: bytes, name: str) -> np.ndarray:
     """A stored picture as red, green and blue bytes.
 
     Raises: DataError, by name, for one that is missing or cannot be read.
 
-    >>> picture(None, "mnist, row 7")
+    >>> picture(b"", "mnist, row 7")
     Traceback (most recent call last):
         ...
     scorefield.errors.DataError: mnist, row 7: no picture: drop the row.
     """
-    if not cell or not (cell.get("bytes") or cell.get("path")):
+    if not content:
         raise DataError(f"{name}: no picture: drop the row.")
-    return decode(cell["bytes"] or Path(cell["path"]), name)
+    return decode(content, name)

@@ -41,6 +41,10 @@ a folder, digits, digits8, hf:NAME.
     if word.startswith("hf:"):
         return huggingface(word[3:], columns=columns, label=label, held_out=held_out, seed=seed)
     path = Path(word).expanduser()
+    if word not in _CARRIED and not path.exists():
+        if "/" in word or path.suffix or word.startswith("~"):
+            raise DataError(f"{word}: no file and no folder of that name (looked for {path.absolute()}).")
+        raise unknown("data", word, [*_CARRIED, "hf:NAME", "a file", "a folder"])
     tabular = path.suffix.lower() in _TABLES and path.is_file()
     saved = path.is_dir() and any((path / mark).is_file() for mark in MARKS)
     if tabular:
@@ -54,12 +58,8 @@ a folder, digits, digits8, hf:NAME.
     if path.is_dir():
         reader = idx if any(is_idx(p) for p in path.iterdir()) else images
         return reader(path, held_out=held_out, seed=seed)
-    if path.is_file() and is_idx(path):
+    if is_idx(path):
         return idx(path, held_out=held_out, seed=seed)
-    if path.is_file() and path.suffix.lower() in _ARRAYS:
+    if path.suffix.lower() in _ARRAYS:
         return arrays(path, held_out=held_out, seed=seed)
-    if path.is_file():
-        raise DataError(f"{path}: suffix {path.suffix!r}, one of {', '.join((*_ARRAYS, *_TABLES))} wanted.")
-    if "/" in word or path.suffix or word.startswith("~"):
-        raise DataError(f"{word}: no file and no folder of that name (looked for {path.absolute()}).")
-    raise unknown("data", word, [*_CARRIED, "hf:NAME", "a file", "a folder"])
+    raise DataError(f"{path}: suffix {path.suffix!r}, one of {', '.join((*_ARRAYS, *_TABLES))} wanted.")

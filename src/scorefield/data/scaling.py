@@ -98,10 +98,10 @@ class Scaling:
         return cls(0.5, 0.5)
 
     @classmethod
-    def standardise(cls, x: Num[Tensor, "rows *columns"], columns: Sequence[str] = ()) -> "Scaling":
+    def standardise(cls, x: Num[Tensor, "rows *columns"], columns: Sequence[str] = (), name: str = "data") -> "Scaling":
         """Every column of x to mean 0 and standard deviation 1 (the mean square about the mean, divided by n).
 
-        columns: their names, for messages.
+        columns, name: what to call them and the whole in messages.
 
         Raises: DataError naming a column that never changes, since no scale would make it vary.
 
@@ -112,17 +112,18 @@ class Scaling:
             raise ShapeError(
                 f"Scaling.standardise: x of shape {tuple(x.shape)}, (rows, columns) wanted: flatten the event."
             )
-        wide = check(x, "Scaling.standardise", columns=columns).double()
+        wide = check(x, name, columns=columns).double()
         scale = wide.std(0, correction=0)
         still = ((wide.amin(0) == wide.amax(0)) | (scale == 0)).nonzero().flatten().tolist()
         if still:
             names = ", ".join(repr(columns[i]) if columns else str(i + 1) for i in still)
             raise DataError(
-                f"column {names}: constant in the {len(x)} training rows (first: {wide[0, still[0]].item():g}), "
+                f"{name}: column {names} is constant in the {len(x)} training rows (first: "
+                f"{wide[0, still[0]].item():g}), "
                 "a column that varies wanted: leave it out (columns=...) or pass scaling=."
             )
         if not scale.isfinite().all():
-            raise DataError("Scaling.standardise: values too large for float64 arithmetic: change their unit.")
+            raise DataError(f"{name}: values too large for float64 arithmetic: change their unit.")
         return cls(tuple(wide.mean(0).tolist()), tuple(scale.tolist()))
 
 

@@ -20,10 +20,12 @@ def split(
     fraction: float = 0.1,
     seed: int = 0,
     labels: Int[Tensor, "batch"] | None = None,
+    name: str = "split",
 ) -> tuple[Int[Tensor, "train"], Int[Tensor, "held"]]:
     """(rows to train on, rows held out), by number: disjoint, sorted, equal rows on one side, a function of the seed.
 
-    labels: one class number per row; every class is then held out in the same fraction.
+    labels: one class number per row; every class is then held out in the same fraction; name: of the data, for
+    messages.
 
     Raises: RangeError for a fraction outside (0, 1); DataError when no row can be kept apart.
 
@@ -34,13 +36,13 @@ def split(
     if not 0 < fraction < 1:
         raise RangeError(f"split(fraction={fraction}): the held-out fraction must lie between 0 and 1.")
     if len(x) < 2:
-        raise DataError(f"split: {len(x)} row, at least 2 wanted: one to train on and one to hold out.")
+        raise DataError(f"{name}: one row, at least 2 wanted: one to train on and one to hold out.")
     classes = np.zeros(len(x), dtype=np.int64) if labels is None else labels.cpu().numpy()
     groups: dict[Hashable, list[int]] = {}
     for row, key in enumerate(keys(x)):
         groups.setdefault(key, []).append(row)
     if len(groups) < 2:
-        raise DataError(f"split: all {len(x)} rows are equal, so none can be kept apart: data that vary are needed.")
+        raise DataError(f"{name}: all {len(x)} rows are equal, so none can be kept apart: data that vary are needed.")
     names, counts = np.unique(classes, return_counts=True)
     room = {c: min(round(fraction * k), k - 1) for c, k in zip(names.tolist(), counts.tolist())}
     members = list(groups.values())

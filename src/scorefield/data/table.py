@@ -105,7 +105,7 @@ def from_frame(
             classes, labels = names.tolist(), torch.from_numpy(codes.reshape(-1)).long()
         else:
             labels = torch.from_numpy(frame[label].to_numpy(dtype=np.int64, copy=True))
-    rule = scaling or partial(Scaling.standardise, columns=chosen)
+    rule = scaling or partial(Scaling.standardise, columns=chosen, name=name)
     return prepare(
         x, name=name, scaling=rule, labels=labels, held_out=held_out, seed=seed, columns=chosen, classes=classes
     )

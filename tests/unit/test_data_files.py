@@ -122,6 +122,7 @@ def test_idx_values_outside_bytes_are_refused(tmp_path):
 def test_empty_idx_is_refused(tmp_path):
     write_idx(tmp_path / "train-images-idx3-ubyte", PICTURES[:0])
     refused(r"no values in shape \(0, 1, 5, 7\)", lambda: idx(tmp_path))
+    refused("no values in shape", lambda: idx(tmp_path / "train-images-idx3-ubyte"))
     refused("no file .*train.*images", lambda: idx(_folder(tmp_path / "empty")))
 
 
@@ -173,6 +174,9 @@ def test_bad_pictures_are_named(tmp_path):
     save(tmp_path / "b.png", PICTURES[1].astype(np.uint16) * 200)
     refused(r"b\.png: a picture of mode I;16", lambda: images(tmp_path))
     save(tmp_path / "b.png", RNG.integers(0, 255, (5, 7, 4), dtype=np.uint8))
+    refused(r"b\.png: see-through", lambda: images(tmp_path))
+    palette = Image.fromarray(PICTURES[1]).convert("P")
+    palette.save(tmp_path / "b.png", transparency=palette.getpixel((0, 0)))
     refused(r"b\.png: see-through", lambda: images(tmp_path))
     save(tmp_path / "b.png", PICTURES[1])
     whole = (tmp_path / "b.png").read_bytes()
@@ -277,6 +281,15 @@ def test_csv_and_parquet_hold_the_same_table(tmp_path):
     train = found[0].scaling.to_data(found[0].train.double())
     for row, label in zip(train, found[0].labels):
         assert FRAME.sex[(FRAME.age - row[0].item()).abs().idxmin()] == "fm"[label]
+
+
+def test_classes_are_in_the_order_of_their_numbers(tmp_path):
+    pd.DataFrame({"a": NUMBERS[:, 0], "k": np.arange(40) % 12}).to_csv(tmp_path / "t.csv", index=False)
+    data = table(tmp_path / "t.csv", label="k")
+    assert data.classes == tuple(map(str, range(12)))
+    raw = data.scaling.to_data(data.train.double())
+    for row, label in zip(raw, data.labels):
+        assert np.abs(NUMBERS[:, 0] - row.item()).argmin() % 12 == label
 
 
 def test_columns_are_chosen_by_name(tmp_path):

@@ -44,8 +44,8 @@ def arrays(path: str | Path, *, scaling: Scaling | None = None, held_out: float 
             found = {"x": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(
-            f"{file}: no numpy file of plain numbers ({_line(error)}): save it anew with numpy.save; pickles "
-            f"are not read."
+            f"{file}: no numpy file of plain numbers ({_line(error)}): "
+            "save it anew with numpy.save; pickles are not read."
         ) from error
     x, labels = _choose(found, str(file))
     y = None if labels is None else _classes(to_tensor(labels, f"{file}, labels"), str(file))

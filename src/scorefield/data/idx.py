@@ -40,7 +40,7 @@ def idx(folder: str | Path, *, held_out: float = 0.1, seed: int = 0) -> Dataset:
     if not path.exists():
         raise DataError(f"{path}: no folder and no file of that name: give one in IDX format.")
     if path.is_file():
-        x = channels_first(read_idx(path))
+        x = check(channels_first(read_idx(path)), path.name)
         return prepare(x, name=path.name, scaling=pixel_scaling(x, path.name), held_out=held_out, seed=seed)
     found, labels = _part(path, ("train",))
     if found is None:

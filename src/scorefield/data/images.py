@@ -75,7 +75,8 @@ def decode(source: Path | bytes, name: str) -> UInt8[np.ndarray, "h w 3"]:
                 raise DataError(
                     f"{name}: a picture of mode {mode}, 8 bits a channel wanted: convert it to PNG of 8 bits."
                 )
-            if picture.has_transparency_data and picture.convert("RGBA").getchannel("A").getextrema()[0] < 255:
+            clear = {"A", "a"} & set(picture.getbands()) or "transparency" in picture.info
+            if clear and picture.convert("RGBA").getchannel("A").getextrema()[0] < 255:
                 raise DataError(
                     f"{name}: see-through pixels, opaque ones wanted: put the picture on a background first."
                 )

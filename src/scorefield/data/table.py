@@ -101,8 +101,9 @@ def from_frame(
             row = int(frame[label].isna().to_numpy().argmax())
             raise DataError(f"{name}: label {label!r} is missing in row {row + 1}: fill it or drop the row.")
         if not classes:
-            names, codes = np.unique(frame[label].astype(str).to_numpy(dtype=str), return_inverse=True)
-            classes, labels = names.tolist(), torch.from_numpy(codes.reshape(-1)).long()
+            values = frame[label] if _numeric(frame[label]) else frame[label].astype(str)
+            names, codes = np.unique(values.to_numpy(dtype=None if _numeric(values) else str), return_inverse=True)
+            classes, labels = [str(n) for n in names], torch.from_numpy(codes.reshape(-1)).long()
         else:
             labels = torch.from_numpy(frame[label].to_numpy(dtype=np.int64, copy=True))
     rule = scaling or partial(Scaling.standardise, columns=chosen, name=name)

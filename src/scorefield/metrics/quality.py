@@ -26,7 +26,8 @@ def report(
 
     ``real`` are held-out images, which neither the model nor the judge has seen; ``train`` those that the model learnt
     from. ``frechet_floor`` is the distance to ``real`` of as many random rows of ``train``, so that its bias is that of
-    ``frechet``. Copies are sought in pixels, coverage in features.
+    ``frechet``. Copies are sought in pixels, coverage in features. Confidence alone proves nothing: a classifier may be
+    sure of images unlike any it has seen, which the Fréchet distance and the density notice.
 
     Raises: ShapeError, DataError for images that cannot be compared.
     """

@@ -41,7 +41,9 @@ def figure(width: float, height: float) -> "Figure":
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingPackageError("plots need matplotlib: pip install 'scorefield[plots]'.") from error
-    return Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
+    picture = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
+    picture.set_layout_engine("constrained", w_pad=0.08, h_pad=0.08)
+    return picture
 
 
 def axes(picture: "Figure", *, title: str = "", xlabel: str = "", ylabel: str = "") -> "Axes":
@@ -85,7 +87,8 @@ def save(picture: "Figure", path: str | Path) -> Path:
     'empty.png'
     """
     path = Path(path)
-    return write(path, lambda temporary: picture.savefig(temporary, format=path.suffix[1:] or "png"))
+    picture.draw_without_rendering()  # panels of fixed aspect take their final place in the second layout only
+    return write(path, lambda file: picture.savefig(file, format=path.suffix[1:] or "png"))
 
 
 def write(path: Path, draw) -> Path:

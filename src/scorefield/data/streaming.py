@@ -1,6 +1,6 @@
 """Data that do not fit memory: the first rows held out, the others in endless shuffled epochs.
 
-Batch k is a pure function of (data set, size, seed, k): epoch e reads the rows after the held-out ones through a
+Batch k is a pure function of (data set, size, seed, k): epoch e reads the rows but the held-out ones through a
 shuffle buffer seeded by (seed, e), epochs follow each other for ever, and batch k is the k-th run of ``size`` rows.
 To start at batch k the rows before it are read and dropped undecoded, which costs reading but no memory.
 """
@@ -76,12 +76,11 @@ class HubStream:
     def _rows(self) -> Iterator[dict]:
         apart = len(self.held_out)
         seen = {_key(_load(row), self.columns) for row in self.rows.take(apart)}
-        rest = self.rows.skip(apart)
         epoch = 0
         while True:
             seed = int(np.random.SeedSequence([self.seed, epoch]).generate_state(1)[0])
             empty = True
-            for row in map(_load, rest.shuffle(seed=seed, buffer_size=self.buffer)):
+            for row in map(_load, self.rows.shuffle(seed=seed, buffer_size=self.buffer)):
                 if _key(row, self.columns) not in seen:
                     empty = False
                     yield row

@@ -1,6 +1,6 @@
 """A residual network on vectors.
 
-    h₀ = W x,    h_{k+1} = h_k + V_k φ(FiLM_k(W_k h_k; t)),    f(x, t) = W_out φ(h_depth)
+    h₀ = W x,    h_{k+1} = h_k + W_k φ(FiLM_k(h_k; t)),    f(x, t) = W_out φ(h_depth)
 
 With a smooth φ it has as many derivatives as one likes, which implicit score matching (one) and energies fitted by
 it (two) need. f starts as the zero function.
@@ -40,11 +40,10 @@ class MLP(nn.Module):
         at_least_one("MLP", dim=dim, width=width, depth=depth, out=dim if out is None else out)
         self.dim, self.width, self.depth, self.out, self.activation = dim, width, depth, out, activation
         self.shape = (dim,)
-        self.condition = Condition(width)
+        self.condition = Condition(64)
         self.first = nn.Linear(dim, width)
-        self.inner = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
-        self.films = nn.ModuleList(FiLM(width, width) for _ in range(depth))
-        self.outer = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
+        self.films = nn.ModuleList(FiLM(64, width) for _ in range(depth))
+        self.layers = nn.ModuleList(nn.Linear(width, width) for _ in range(depth))
         self.last = zeroed(nn.Linear(width, dim if out is None else out))
 
     def forward(
@@ -52,6 +51,6 @@ class MLP(nn.Module):
     ) -> Float[Tensor, "batch out"]:
         """``t`` of shape (), one for all, or (batch,), one for each."""
         e, h = self.condition(moment(x, t)), self.first(x)
-        for inner, film, outer in zip(self.inner, self.films, self.outer):
-            h = h + outer(self.activation(film(inner(h), e)))
+        for film, layer in zip(self.films, self.layers):
+            h = h + layer(self.activation(film(h, e)))
         return self.last(self.activation(h))

@@ -1,0 +1,21 @@
+"""Recipes: a recipe is a function whose signature is its command line.
+
+    def moons(*, steps: int = 3000, learning_rate: float = 2e-3) -> Experiment
+
+Its docstring's first line says what it does, its ``Args:`` what each option means; types and defaults come from the
+signature. It returns an object with ``.run(out, *, resume, previous, show, about)`` (`Runnable`): nearly always an
+`Experiment`, made of model, objective, data, sampler and a ``report`` that gives `Measure` by name.
+
+`find` takes the name of a function in ``__all__``, or ``path/to/recipe.py[:function]``: your own works the same way.
+"""
+
+from .experiment import Experiment, Finished
+from .find import Runnable, find  # noqa: F401
+from .measure import Measure
+
+__all__ = [
+    "Experiment",
+    "Finished",
+    "Measure",
+    "Runnable",
+]

@@ -1,0 +1,254 @@
+"""A recipe in parts: model, objective, data, sampler, and a report; `Experiment.run` does the rest.
+
+    describe → train (bar, log, checkpoints, previews) → loss.png, samples.png, walk.png → report
+
+All of it happens inside one run folder; leaving it at any moment and coming back with ``resume`` changes no weight.
+"""
+
+import copy
+import json
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from .. import files, plots
+from ..checkpoints import Run, facts, read_log
+from ..data import Dataset
+from ..errors import RunError
+from ..models import Denoiser
+from ..samplers import Multistep, Sampler, State
+from ..sampling import sample, walk
+from ..training import Progress, bar, train
+from . import pictures
+from .measure import Measures, plain, table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PREVIEW_SECONDS = 60.0
+Report = Callable[["Finished"], Measures]
+Show = Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that decides a run, and the run itself.
+
+    Args:
+        model: a `Denoiser`, or any module that is a score.
+        objective: (model, x) -> one loss per example.
+        data: rows in the model's units, with held-out rows and the way back.
+        steps, batch: how long to train, on how many rows at a time.
+        training: further arguments of `train`: learning_rate, warmup, clip, truth, evaluate_every, …
+        sampler, sampling_steps, times: how to draw samples; an explicit grid ``times`` goes before the number of steps.
+        seed: of initial weights (see `seeded`), batches, noise and samples.
+        count: how many samples the report looks at.
+        report: the recipe's own numbers and pictures, from the trained model; None for none.
+
+    >>> import scorefield as sf
+    >>> data = sf.data.prepare(sf.data.moons(100), name="moons", scaling=sf.data.Scaling.identity())
+    >>> Experiment(sf.Preconditioned(sf.MLP(2), sf.VP()), sf.Diffusion(), data, steps=10).batch
+    128
+    """
+
+    model: nn.Module
+    objective: Callable[..., Tensor]
+    data: Dataset
+    steps: int
+    batch: int = 128
+    training: Mapping[str, Any] = field(default_factory=dict)
+    sampler: Sampler | None = None
+    sampling_steps: int = 20
+    times: Float[Tensor, "times"] | None = None
+    seed: int = 0
+    count: int = 2000
+    report: Report | None = None
+
+    def run(
+        self,
+        out: Path,
+        *,
+        resume: bool = False,
+        previous: bool = False,
+        show: Show = print,
+        about: Mapping[str, Any] | None = None,
+    ) -> Measures:
+        """Train, draw and judge in the folder ``out``; the measures of the report.
+
+        ``about`` is recorded with the run: the recipe's name and arguments. ``resume`` continues from the newest state,
+        ``previous`` from the one before it. An interrupt saves, and goes on as KeyboardInterrupt.
+
+        Raises: RunError, LockedError, DamagedError, StorageError about the folder; all that training raises.
+        """
+        with self._open(out, resume or previous, dict(about or {})) as run, interruptible():
+            state = run.load_state(previous=previous) if resume or previous else None
+            weights = sum(parameter.numel() for parameter in self.model.parameters())
+            show(f"{self.data}; a model of {weights:,} weights; {self.steps:,} steps of {self.batch} rows, into {out}.")
+            progress = train(
+                self.model,
+                self.objective,
+                self.data.batches(self.batch, seed=self.seed),
+                steps=self.steps,
+                seed=self.seed,
+                save=run.save_state,
+                state=state,
+                **{"held_out": self.data.held_out, "save_every": max(1, self.steps // 10), **self.training},
+            )
+            # Closed here and now on Ctrl-C, which saves the state, and not whenever the garbage collector comes.
+            with closing(run.record(progress, every=max(1, self.steps // 2000))) as steps:  # type: ignore[type-var]
+                deque(self._previewed(bar(steps), out), maxlen=0)
+            return self.finish(out, show)
+
+    def finish(self, out: Path, show: Show = print) -> Measures:
+        """The pictures and the report of a trained run."""
+        finished = self.finished(out)
+        log = read_log(out)
+        if log:
+            finished.save(plots.losses(log), "loss.png")
+        drawn = finished.sample(256 if pictures.are_images(self.data.shape) else 2000)
+        finished.save(pictures.samples(drawn, self.data.train), "samples.png")
+        if pictures.are_images(self.data.shape):
+            plots.sheet(drawn, out / "sheet.png", columns=16)
+        finished.save(pictures.walk(finished.walk(256), self.data.train), "walk.png")
+        return self.evaluate(finished, show)
+
+    def evaluate(self, finished: "Finished", show: Show = print) -> Measures:
+        """The report alone: printed as a table, and written to report.json."""
+        measures = {} if self.report is None else self.report(finished)
+        content = {"training_seconds": round(finished.seconds, 1), "measures": plain(measures)}
+        files.replace(
+            finished.folder / "report.json", (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
+        )
+        if measures:
+            show(table(measures))
+        return measures
+
+    def finished(self, out: Path) -> "Finished":
+        """The trained model of a run of this experiment: the averaged weights, in eval mode.
+
+        Raises: RunError if no weights have been saved yet; DamagedError if they were altered.
+        """
+        path = Path(out) / "average.safetensors"
+        if not path.exists():
+            raise RunError(f"run {out}: no weights have been saved yet; continue its training with --resume.")
+        model = copy.deepcopy(self.model).requires_grad_(False).eval()
+        try:
+            model.load_state_dict(files.read_tensors(path))
+        except RuntimeError as error:
+            raise RunError(
+                f"{path}: these weights are not of this recipe's model; give the arguments of the run."
+            ) from error
+        log = read_log(out)
+        return Finished(self, model, Path(out), float(log[-1].get("seconds", 0.0)) if log else 0.0, self.count)
+
+    def _open(self, out: Path, resume: bool, about: dict[str, Any]) -> Run:
+        if resume:
+            recorded = facts(out).get("data", {}).get("fingerprint")
+            if recorded not in (None, self.data.fingerprint):
+                raise RunError(f"run {out}: its data were {recorded}, these are {self.data.fingerprint}: other rows.")
+            return Run.open(out)
+        data = {
+            "name": self.data.name,
+            "fingerprint": self.data.fingerprint,
+            "shape": list(self.data.shape),
+            "rows": len(self.data.train),
+            "held_out": len(self.data.held_out),
+            "columns": list(self.data.columns),
+        }
+        return Run.create(
+            out,
+            self.model,
+            **about,
+            seed=self.seed,
+            data=data,
+            scaling=self.data.scaling,
+            sampling={"sampler": self.sampler, "steps": self.sampling_steps, "times": self.times},
+        )
+
+    def _previewed(self, progress: Iterator[Progress], out: Path) -> Iterator[Progress]:
+        """The same steps; a picture of the average's samples is refreshed once a minute."""
+        last = time.monotonic() - 0.75 * PREVIEW_SECONDS
+        for each in progress:
+            if time.monotonic() - last > PREVIEW_SECONDS and each.average is not None:
+                n = 16 if pictures.are_images(self.data.shape) else 1000
+                drawn = self._sample(each.average, n)
+                title = f"step {each.step:,} of {each.steps:,}"
+                plots.save(pictures.samples(drawn, self.data.train, title=title), out / "samples.png")
+                last = time.monotonic()
+            yield each
+
+    def _sample(self, model: nn.Module, n: int) -> Tensor:
+        how = {"steps": self.sampling_steps, "sampler": self.sampler, "times": self.times, "seed": self.seed}
+        return sample(model, n, shape=self.data.shape, **how).cpu()  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A trained run, as a report sees it: the averaged model, where its files go, how long the training took.
+
+    ``count`` is the number of samples that the report should look at.
+    """
+
+    experiment: Experiment
+    model: nn.Module
+    folder: Path
+    seconds: float
+    count: int
+
+    def sample(self, n: int | None = None) -> Tensor:
+        """n samples (``count`` by default) in the model's units, on the CPU, drawn as the experiment says."""
+        return self.experiment._sample(self.model, n or self.count)
+
+    def walk(self, n: int) -> list[State]:
+        """The states of n walks, on the CPU."""
+        each = self.experiment
+        sampler = each.sampler or (Multistep() if isinstance(self.model, Denoiser) else None)
+        how = {"steps": each.sampling_steps, "sampler": sampler, "times": each.times, "seed": each.seed}
+        states = walk(self.model, n, shape=each.data.shape, **how)  # type: ignore[arg-type]
+        return [State(state.x.cpu(), state.t.cpu(), state.denoised) for state in states]
+
+    def save(self, picture: "Figure", name: str) -> Path:
+        """The picture as a file of the run. Raises: StorageError."""
+        return plots.save(picture, self.folder / name)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """The block's draws from torch's own generator, such as initial weights, as a function of the seed alone.
+
+    >>> with seeded(3):
+    ...     a = torch.randn(2)
+    >>> with seeded(3):
+    ...     torch.equal(a, torch.randn(2))
+    True
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """SIGTERM becomes KeyboardInterrupt inside the block, so that a stopped machine saves like Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number, frame):
+        raise KeyboardInterrupt
+
+    old = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, old)

@@ -135,7 +135,9 @@ def test_killed_ten_times_and_resumed_is_uninterrupted(tmp_path):
     draw, kills, reached = random.Random(seed), 10, 0
     # A server that has imported everything makes each life start within milliseconds.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["accelerate", "filelock", "scorefield.checkpoints", "scorefield.objectives"])
+    context.set_forkserver_preload(
+        ["torch._dynamo", "accelerate", "filelock", "pytest", "scorefield.checkpoints", "scorefield.data"]
+    )
 
     def begin(run):
         life = context.Process(target=session, args=(str(run),))

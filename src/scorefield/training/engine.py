@@ -61,6 +61,17 @@ class Settings:
             raise RangeError(f"train(clip={self.clip:g}): clip must be positive, or None.")
 
 
+@dataclass(frozen=True)
+class LossByRow:
+    """x -> L_i: what is asked of a model with conditions, of which only the objective knows which the model takes."""
+
+    loss: Loss
+    batch: Batch
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.loss(rows_of(self.batch, slice(len(x))), streams(0, 0, 0, len(x)))
+
+
 class Engine:
     """The parts of a training, and one step of it."""
 
@@ -122,11 +133,16 @@ class Engine:
     def check_rows(self, raw: object) -> None:
         """Refuses a model that mixes rows: by name as it trains, by number as it will be used (dropout off)."""
         batch = self._placed(rows_of(as_batch(raw), slice(8)))
-        model, x = self.loss.model, batch.pop("x")
+        model, x = self.loss.model, batch["x"]
+        require_independent_rows(model.train(), x[:1])
+        model.eval()
         noise = getattr(model, "noise", None)
-        time = () if noise is None else (torch.full((len(x),), 0.5, dtype=torch.float64, device=x.device),)
-        require_independent_rows(model.train(), x[:1], *(t[:1] for t in time))
-        require_independent_rows(model.eval(), x, *time, **batch)
+        if len(batch) > 1:
+            require_independent_rows(LossByRow(self.loss, batch), x)
+        elif noise is None:
+            require_independent_rows(model, x)
+        else:
+            require_independent_rows(model, x, torch.full((len(x),), 0.5, dtype=torch.float64, device=x.device))
         model.train()
 
     def _placed(self, batch: Batch) -> Batch:

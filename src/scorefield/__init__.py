@@ -1,3 +1,35 @@
-"""scorefield: learn the score ∇log p from samples, and use it."""
+"""scorefield: learn the score ∇log p from samples, and use it.
+
+In the order of the story: where data come from and live, how noise takes them, what a network means, what it is trained on,
+how its walks go, what it can tell, and the laws that all of it obeys.
+"""
+
+from . import (
+    calculus,
+    data,
+    errors,
+    exact,
+    grids,
+    laws,
+    metrics,
+    models,
+    noises,
+    objectives,
+    samplers,
+    spaces,
+    tensors,
+    training,
+)
+from .calculus import Difference, Exact, Hutchinson
+from .checkpoints import load, save
+from .likelihood import log_density
+from .models import Denoiser, Energy, Preconditioned, Tangent
+from .networks import MLP, DiT, UNet
+from .noises import EDM, VE, VP, Cosine, Rectified, SubVP
+from .objectives import AcrossNoise, Denoising, Diffusion, Implicit, Sliced
+from .samplers import MALA, Ancestral, AnnealedLangevin, Heun, Langevin, Multistep, PredictorCorrector
+from .sampling import sample, walk
+from .spaces import Euclidean, Sphere, Torus
+from .training import fit, train
 
 __version__ = "0.1.0"

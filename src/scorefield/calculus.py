@@ -133,7 +133,9 @@ class Difference(Divergence):
         if self.probes < 1:
             raise RangeError(f"Difference(probes={self.probes}): probes must be at least 1.")
         if not self.step > 0:
-            raise RangeError(f"Difference(step={self.step:g}): step must be positive; 1e-2 suits float32 data of unit scale.")
+            raise RangeError(
+                f"Difference(step={self.step:g}): step must be positive; 1e-2 suits float32 data of unit scale."
+            )
 
     def __call__(self, f: Field, x: Values, generator: Draws | None = None) -> tuple[Values, Numbers]:
         total = x.new_zeros(len(x))
@@ -150,7 +152,9 @@ def _quadratic(f: Field, x: Values, probes: Probes, space: Space, average: int) 
         x = x if x.requires_grad else x.detach().requires_grad_()
         y = f(x)
         if y.shape != x.shape:
-            raise ShapeError(f"divergence of {f}: it maps {tuple(x.shape)} to {tuple(y.shape)}; a field keeps the shape of x.")
+            raise ShapeError(
+                f"divergence of {f}: it maps {tuple(x.shape)} to {tuple(y.shape)}; a field keeps the shape of x."
+            )
         total = x.new_zeros(len(x))
         if y.requires_grad:
             for probe in probes:

@@ -6,6 +6,7 @@
     ├── DataError            missing, empty, non-finite or inconsistent data                 (ValueError)
     ├── RowsError            row i of a batch depends on the other rows                      (ValueError)
     ├── UnknownNameError     no recipe, option, sampler or file of that name                 (LookupError)
+    ├── LawError             an object that breaks the law of its kind                       (AssertionError)
     ├── DivergedError        a loss or a walk left the finite numbers                        (ArithmeticError)
     ├── RunError             a folder that is no run, or one of another version
     │   ├── DamagedError     a run whose files were truncated or altered
@@ -43,6 +44,10 @@ class RowsError(ScorefieldError, ValueError):
 
 class UnknownNameError(ScorefieldError, LookupError):
     """No recipe, option, sampler or file of that name."""
+
+
+class LawError(ScorefieldError, AssertionError):
+    """An object that breaks the law of its kind; see `scorefield.laws`."""
 
 
 class DivergedError(ScorefieldError, ArithmeticError):

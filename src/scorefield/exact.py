@@ -114,14 +114,18 @@ class Mixture(Density):
         self.covariances = covariances
         values, vectors = torch.linalg.eigh(covariances.double().expand(len(means), -1, -1))
         if not bool((values > 0).all()):
-            raise RangeError(f"Mixture: smallest eigenvalue {float(values.min()):g} of a covariance; all must be positive.")
+            raise RangeError(
+                f"Mixture: smallest eigenvalue {float(values.min()):g} of a covariance; all must be positive."
+            )
         self._values, self._vectors = values.to(means), vectors.to(means)
 
     @property
     def shape(self) -> tuple[int, ...]:
         return (self.means.shape[1],)
 
-    def _components(self, x: Values, alpha: Times | float, sigma: Times | float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _components(
+        self, x: Values, alpha: Times | float, sigma: Times | float
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         if x.ndim != 2 or x.shape[1:] != self.shape:
             raise ShapeError(f"{type(self).__name__} on {self.shape[0]} variables got x of shape {tuple(x.shape)}.")
         alpha, sigma = (expand(torch.as_tensor(s, dtype=x.dtype), x).unsqueeze(-1) for s in (alpha, sigma))
@@ -200,7 +204,9 @@ class Empirical(Density):
     def log_density(self, x: Values, alpha: Times | float = 1.0, sigma: Times | float = 0.0) -> Numbers:
         logits, _, sigma = self._logits(x, alpha, sigma)
         size = math.prod(self.shape)
-        return logits.logsumexp(1) - math.log(len(self.data)) - size * (sigma.reshape(-1) * math.sqrt(2 * math.pi)).log()
+        return (
+            logits.logsumexp(1) - math.log(len(self.data)) - size * (sigma.reshape(-1) * math.sqrt(2 * math.pi)).log()
+        )
 
     def denoise(self, xt: Values, alpha: Times, sigma: Times) -> Values:
         logits, _, _ = self._logits(xt, alpha, sigma)

@@ -25,7 +25,7 @@ def even(noise: Gaussian, steps: int, *, floor: float = 2e-3, ceiling: float | N
     tensor([1.0000, 0.7500, 0.5000, 0.2500, 0.0000], dtype=torch.float64)
     """
     low, high = _ends("even", noise, steps, floor, ceiling)
-    return _finish(torch.linspace(float(noise.time(high)), float(noise.time(low)), steps, dtype=torch.float64))
+    return _finish(torch.linspace(float(noise.time(high)), float(noise.time(low)), steps, dtype=torch.float64), ceiling)
 
 
 def karras(
@@ -43,7 +43,7 @@ def karras(
         raise RangeError(f"karras(rho={rho:g}): rho must be positive; the paper's value is 7.")
     low, high = _ends("karras", noise, steps, floor, ceiling)
     u = torch.linspace(float(high ** (1 / rho)), float(low ** (1 / rho)), steps, dtype=torch.float64)
-    return _finish(noise.time((u**rho).clamp(low, high)))
+    return _finish(noise.time((u**rho).clamp(low, high)), ceiling)
 
 
 def logsnr(noise: Gaussian, steps: int, *, floor: float = 2e-3, ceiling: float | None = None) -> Float[Tensor, "times"]:
@@ -57,7 +57,7 @@ def logsnr(noise: Gaussian, steps: int, *, floor: float = 2e-3, ceiling: float |
     """
     low, high = _ends("logsnr", noise, steps, floor, ceiling)
     u = torch.linspace(float(high.log()), float(low.log()), steps, dtype=torch.float64)
-    return _finish(noise.time(u.exp().clamp(low, high)))
+    return _finish(noise.time(u.exp().clamp(low, high)), ceiling)
 
 
 def _ends(name: str, noise: Gaussian, steps: int, floor: float, ceiling: float | None) -> tuple[Tensor, Tensor]:
@@ -73,5 +73,7 @@ def _ends(name: str, noise: Gaussian, steps: int, floor: float, ceiling: float |
     return torch.tensor(floor, dtype=torch.float64), torch.tensor(high, dtype=torch.float64)
 
 
-def _finish(times: Tensor) -> Tensor:
+def _finish(times: Tensor, ceiling: float | None) -> Tensor:
+    if ceiling is None:
+        times[0] = 1.0  # not a rounding error below it
     return torch.cat([times, times.new_zeros(1)])

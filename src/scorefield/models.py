@@ -116,7 +116,9 @@ class Denoiser(nn.Module):
 
     def velocity(self, xt: Values, t: Times, **cond) -> Values:
         """dx_t/dt = f x_t − ½ g² s, the probability-flow ODE (Song et al. 2021, eq. 13, arXiv:2011.13456)."""
-        f, g2 = (expand(rate, xt).to(xt.dtype) for rate in self.noise.rates(torch.as_tensor(t, device=xt.device).double()))
+        f, g2 = (
+            expand(rate, xt).to(xt.dtype) for rate in self.noise.rates(torch.as_tensor(t, device=xt.device).double())
+        )
         return f * xt - 0.5 * g2 * self.score(xt, t, **cond)
 
 
@@ -133,7 +135,9 @@ class Preconditioned(Denoiser):
     tensor(0.)
     """
 
-    def __init__(self, network: Callable[..., Values], noise: Gaussian, predict: Callable[..., Coefficients] = velocity):
+    def __init__(
+        self, network: Callable[..., Values], noise: Gaussian, predict: Callable[..., Coefficients] = velocity
+    ):
         super().__init__()
         self.network = network
         self.noise = noise

@@ -69,8 +69,12 @@ class Gaussian(Noise):
 
     def rates(self, t: Float[Tensor, "*batch"]) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"]]:
         """(f(t), g²(t)) of dX = f X dt + g dW, by differentiating `scales`."""
-        t = torch.as_tensor(t).clamp(min=1e-12)
-        (alpha, sigma), (dalpha, dsigma) = torch.func.jvp(self.scales, (t,), (torch.ones_like(t),))
+        with torch.enable_grad():
+            t = torch.as_tensor(t).detach().clamp(min=1e-12).requires_grad_()
+            alpha, sigma = (scale + 0 * t for scale in self.scales(t))
+            (dalpha,) = torch.autograd.grad(alpha.sum(), t, retain_graph=True)
+            (dsigma,) = torch.autograd.grad(sigma.sum(), t)
+        alpha, sigma = alpha.detach(), sigma.detach()
         f = dalpha / alpha
         return f, 2 * sigma * (dsigma - f * sigma)
 

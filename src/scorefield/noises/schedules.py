@@ -182,4 +182,6 @@ class EDM(Gaussian):
 
 def _require_ratio(name: str, ratio_max: float) -> None:
     if not 1 < ratio_max < math.inf:
-        raise RangeError(f"{name}(ratio_max={ratio_max:g}): ratio_max, the last sigma/alpha, must lie in (1, ∞); try 1000.")
+        raise RangeError(
+            f"{name}(ratio_max={ratio_max:g}): ratio_max, the last sigma/alpha, must lie in (1, ∞); try 1000."
+        )

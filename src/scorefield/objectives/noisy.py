@@ -46,11 +46,18 @@ class Diffusion(Objective):
         t, correction = self.times(model.noise, x, generator)
         return self.at(t, model, x, generator, **cond) * correction.to(x)
 
-    def at(self, t: Float[Tensor, "*batch"], model: Denoiser, x: Values, generator: Draws | None = None, **cond) -> Losses:
+    def at(
+        self, t: Float[Tensor, "*batch"], model: Denoiser, x: Values, generator: Draws | None = None, **cond
+    ) -> Losses:
         """The loss at given times, without the correction: what is watched level by level on held-out data."""
         alpha, sigma = model.noise.at(t, x)
         error = model(alpha * x + sigma * normal(x, generator), t, **cond) - x
         return 0.5 * self.weight(model.noise, t).to(x) * sum_event(error**2)
+
+    def score_weight(self, noise: Gaussian, t: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+        """w σ⁴/α²: how much ½|ŝ − s|² counts at t."""
+        alpha, sigma = noise.scales(t)
+        return self.weight(noise, t) * sigma**4 / alpha**2
 
 
 @dataclass(frozen=True)
@@ -73,4 +80,8 @@ class AcrossNoise(Objective):
         alpha, sigma = model.noise.at(t, x)
         xt = alpha * x + sigma * normal(x, generator)
         losses = self.objective(lambda y: model.score(y, t, **cond), xt, generator)
-        return losses * sigma.reshape(-1) ** 2 * correction.to(x)
+        return losses * self.score_weight(model.noise, t).to(x) * correction.to(x)
+
+    def score_weight(self, noise: Gaussian, t: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+        """σ²: how much ½|ŝ − s|² counts at t."""
+        return noise.scales(t)[1] ** 2

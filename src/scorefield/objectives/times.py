@@ -76,7 +76,9 @@ class Importance(Times):
     floor: float = 2e-3
 
     def __call__(self, noise: Gaussian, x: Values, generator: Draws | None = None) -> Drawn:
-        low, high = (torch.tensor(end, dtype=torch.float64).log() for end in (self.floor, _top(noise, self, self.floor)))
+        low, high = (
+            torch.tensor(end, dtype=torch.float64).log() for end in (self.floor, _top(noise, self, self.floor))
+        )
         t = noise.time((low + (high - low) * _even(x, generator)).exp().clamp(max=float(high.exp())))
         alpha, sigma = noise.scales(t)
         _, g2 = noise.rates(t)

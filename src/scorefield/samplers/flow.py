@@ -23,7 +23,9 @@ from .base import Past, Sampler, Values
 Scalar = Float[Tensor, ""]
 
 
-def drift(x: Values, denoised: Values, ends: tuple[Tensor, Tensor, Tensor, Tensor], left: Tensor | None = None) -> Values:
+def drift(
+    x: Values, denoised: Values, ends: tuple[Tensor, Tensor, Tensor, Tensor], left: Tensor | None = None
+) -> Values:
     """x_s for constant x̂: α_s x̂ + σ (x_t − α_t x̂)/σ_t, with σ = ``left`` (σ_s unless noise will make up the rest)."""
     alpha_t, sigma_t, alpha_s, sigma_s = ends
     shrink = (sigma_s if left is None else left) / sigma_t

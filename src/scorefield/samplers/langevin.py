@@ -1,10 +1,10 @@
 """Langevin dynamics: dX = s(X) dτ + √2 dW leaves p invariant when s = ∇ log p.
 
-    Langevin             x ← exp_x(h s(x) + √(2h) P z)                        Roberts & Tweedie 1996, eq. 1.3, doi:10.2307/3318418
-    MALA                 the same proposal y, accepted with probability
-                         min(1, p(y) q(x|y) / p(x) q(y|x))                    ibid., section 1.4
-    AnnealedLangevin     k steps of size ε σ² at every noise level             Song & Ermon 2019, algorithm 1, arXiv:1907.05600
-    PredictorCorrector   any step, then Langevin steps of size 2 (snr·σ)²     Song et al. 2021, algorithm 3, arXiv:2011.13456
+Langevin             x ← exp_x(h s(x) + √(2h) P z)                        Roberts & Tweedie 1996, eq. 1.3, doi:10.2307/3318418
+MALA                 the same proposal y, accepted with probability
+                     min(1, p(y) q(x|y) / p(x) q(y|x))                    ibid., section 1.4
+AnnealedLangevin     k steps of size ε σ² at every noise level             Song & Ermon 2019, algorithm 1, arXiv:1907.05600
+PredictorCorrector   any step, then Langevin steps of size 2 (snr·σ)²     Song et al. 2021, algorithm 3, arXiv:2011.13456
 """
 
 import math
@@ -32,7 +32,9 @@ def _durations(who: object, size: float, steps: int) -> Grid:
 
 def _require_step(who: str, size: float) -> None:
     if not 0 < size < math.inf:
-        raise RangeError(f"{who}(size={size:g}): the step size must be positive, in squared units of the data; try 0.01.")
+        raise RangeError(
+            f"{who}(size={size:g}): the step size must be positive, in squared units of the data; try 0.01."
+        )
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,9 @@ class MALA(Sampler):
         return torch.where(expand(accepted, x), there, x), None
 
 
-def _shake(model: Denoiser, x: Values, t: Scalar, size: float, generator: Draws | None, **cond) -> tuple[Values, Values]:
+def _shake(
+    model: Denoiser, x: Values, t: Scalar, size: float, generator: Draws | None, **cond
+) -> tuple[Values, Values]:
     alpha, sigma = model.noise.at(t, x)
     denoised = model(x, t, **cond)
     return x + size * (alpha * denoised - x) + math.sqrt(2 * size) * sigma * normal(x, generator), denoised
@@ -121,7 +125,9 @@ class AnnealedLangevin(Sampler):
         if self.steps < 1:
             raise RangeError(f"AnnealedLangevin(steps={self.steps}): at least one Langevin step a level.")
         if not 0 < self.size < 1:
-            raise RangeError(f"AnnealedLangevin(size={self.size:g}): steps of size·sigma² are stable for size in (0, 1).")
+            raise RangeError(
+                f"AnnealedLangevin(size={self.size:g}): steps of size·sigma² are stable for size in (0, 1)."
+            )
 
     @property
     def evaluations(self) -> int:  # type: ignore[override]
@@ -157,7 +163,9 @@ class PredictorCorrector(Sampler):
         if self.steps < 1:
             raise RangeError(f"PredictorCorrector(steps={self.steps}): at least one corrector step.")
         if not 0 < self.snr < 0.7:
-            raise RangeError(f"PredictorCorrector(snr={self.snr:g}): Langevin steps of 2(snr·sigma)² are stable for snr in (0, 0.7).")
+            raise RangeError(
+                f"PredictorCorrector(snr={self.snr:g}): Langevin steps of 2(snr·sigma)² are stable for snr in (0, 0.7)."
+            )
 
     @property
     def evaluations(self) -> int:  # type: ignore[override]

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-
 from ..tensors import Draws, normal
 from .base import Points, Space
 
@@ -33,5 +32,3 @@ class Euclidean(Space):
 
     def reference_score(self, x: Points) -> Points:
         return -x
-
-

@@ -12,10 +12,10 @@ or truncated one is refused by name. A lock keeps a second training out; it goes
 import json
 import platform
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from . import files
 from .describe import build, describe
 from .errors import DamagedError, LockedError, RunError
-from .training import State
+from .training import Progress, State
 
 FORMAT = 1
 KEPT = 2
@@ -90,18 +90,6 @@ def read_log(folder: Folder) -> list[dict]:
     return records
 
 
-class Recorded(Protocol):
-    """What `Run.record` watches: `scorefield.training.Progress`."""
-
-    @property
-    def step(self) -> int: ...
-
-    def record(self) -> dict: ...
-
-
-P = TypeVar("P", bound=Recorded)
-
-
 class Run:
     """A run that this process writes: locked until it is closed.
 
@@ -118,7 +106,7 @@ class Run:
         self._lock: Any = None
 
     @classmethod
-    def create(cls, folder: Folder, model: nn.Module, **facts: Any) -> Self:
+    def create(cls, folder: Folder, model: nn.Module, **facts: Any) -> "Run":
         """A new run in the folder, described and locked.
 
         Raises: RunError if it already holds one; LockedError if another process is at work in it; RangeError for what
@@ -139,7 +127,7 @@ class Run:
         return run
 
     @classmethod
-    def open(cls, folder: Folder) -> Self:
+    def open(cls, folder: Folder) -> "Run":
         """An existing run, locked, to continue it.
 
         Raises: RunError if the folder is no run or one of another version; LockedError if another process trains it;
@@ -156,7 +144,7 @@ class Run:
             self._lock.release()
             self._lock = None
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Run":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -216,7 +204,7 @@ class Run:
         with files.writing(path), path.open("a") as file:
             file.write(json.dumps(record) + "\n")
 
-    def record(self, progress: Iterable[P], *, every: int = 1) -> Iterator[P]:
+    def record(self, progress: Iterator[Progress], *, every: int = 1) -> Iterator[Progress]:
         """The same iterator; every so many steps, and whenever there is a held-out loss, it leaves a line in the log.
 
         Left early, it closes the training, which then saves its state.
@@ -224,7 +212,7 @@ class Run:
         with closing(iter(progress)) as steps:  # type: ignore[type-var]
             for each in steps:
                 line = each.record()
-                if each.step % every == 0 or "held_out_loss" in line:
+                if each.step % every == 0 or each.held_out is not None:
                     self.log(line)
                 yield each
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from scorefield.errors import DataError
-from scorefield.models import Preconditioned, clean, epsilon
+from scorefield.models import Denoiser, Preconditioned, clean, epsilon
 from scorefield.noises import EDM, VE, VP, Rectified
 from scorefield.objectives import Denoising, Diffusion
 from scorefield.tensors import normal
@@ -26,21 +26,16 @@ class Constant(nn.Module):
         return self.value.to(x).expand_as(x)
 
 
-class Ideal(nn.Module):
+class Ideal(Denoiser):
     """x̂ for x_0 ~ N(0, I): α x_t / (α² + σ²)."""
 
     def __init__(self, noise):
         super().__init__()
-        self.inner = Preconditioned(Constant(), noise)
         self.noise = noise
 
-    def forward(self, xt, t):
+    def forward(self, xt, t, **cond):
         alpha, sigma = self.noise.at(t, xt)
         return alpha * xt / (alpha**2 + sigma**2)
-
-    def epsilon(self, xt, t):
-        alpha, sigma = self.noise.at(t, xt)
-        return (xt - alpha * self(xt, t)) / sigma
 
 
 X = torch.randn(500, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))

@@ -1,10 +1,9 @@
 """One step: rows → losses → the gradient of their mean → clip → optimiser → average."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -17,11 +16,7 @@ from .held_out import Evaluation, HeldOut
 from .loss import Batch, Loss, as_batch, bounds, placed, rows_of, streams
 from .state import State, capture
 
-
-class Factory(Protocol):
-    """Parameters and a learning rate -> an optimiser: ``torch.optim.SGD``, ``partial(AdamW, weight_decay=0.1)``."""
-
-    def __call__(self, params: Iterable[nn.Parameter], *, lr: float) -> torch.optim.Optimizer: ...
+Factory = Callable[..., torch.optim.Optimizer]
 
 
 def adamw(params: Iterable[nn.Parameter], *, lr: float) -> torch.optim.Optimizer:

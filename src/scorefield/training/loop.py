@@ -52,7 +52,7 @@ def train(
     Args:
         data: `data.batches`, anything with ``stream(start)``, or an iterable of batches that can be read again. A batch
             is the joint one: every process reads it and keeps its part.
-        optimizer: called as ``optimizer(parameters, lr=learning_rate)``.
+        optimizer: called as ``optimizer(parameters, lr=learning_rate)``, such as ``torch.optim.SGD``.
         warmup: the part of the steps in which the rate rises linearly.
         clip: the largest gradient norm of the loss per coordinate; None never clips.
         average: step k (from 1) -> weight of the new weights in their average.

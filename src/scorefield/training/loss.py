@@ -7,10 +7,10 @@ coordinates of an example, so that learning rate and clipping do not depend on i
 number 2³² k + i: cutting cannot change the noise, and there is no state to save.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -20,12 +20,7 @@ from ..errors import DataError, ShapeError
 from ..tensors import Draws, Streams
 
 Batch = dict[str, Any]
-
-
-class Objective(Protocol):
-    """(model, x) -> one loss per example, in nats, summed over the event, with the ½."""
-
-    def __call__(self, model: Any, x: Tensor, generator: Draws | None = None, **cond: Any) -> Tensor: ...
+Objective = Callable[..., Tensor]
 
 
 class Loss(nn.Module):

@@ -223,7 +223,8 @@ def require_independent_rows(model: Callable[..., Tensor], x: Values, *args, **c
     >>> require_independent_rows(lambda x: x - x.mean(0), torch.tensor([[0.0], [1.0]]))
     Traceback (most recent call last):
     ...
-    scorefield.errors.RowsError: function: row 0 changes by 0.5 when the other rows leave the batch: a layer mixes rows (a norm, a mean or an attention over the batch axis); make it act on each row alone.
+    scorefield.errors.RowsError: function: row 0 changes by 0.5 when the other rows leave the batch: \
+a layer mixes rows (a norm, a mean or an attention over the batch axis); make it act on each row alone.
     """
     kind = type(model).__name__
     for name, module in model.named_modules() if isinstance(model, nn.Module) else ():

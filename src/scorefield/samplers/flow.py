@@ -4,8 +4,8 @@ With r = σ/α, λ = −log r and y = x/α the flow is dy/dr = (y − x̂)/r, ex
 
     x_s = (σ_s/σ_t) x_t + (α_s − α_t σ_s/σ_t) x̂                                       DDIM, order 1
 
-    Ancestral   adds noise of variance τ² = η²(σ_s²/σ_t²)(σ_t² − (α_t/α_s)²σ_s²)        Song et al. 2021, eq. 12 and 16, arXiv:2010.02502
-    Heun        averages the slopes at both ends of a step in r                        Karras et al. 2022, algorithm 1, arXiv:2206.00364
+    Ancestral   adds noise of variance τ² = η²(σ_s²/σ_t²)(σ_t² − (α_t/α_s)²σ_s²)       Song et al. 2021, eq. 12 and 16, arXiv:2010.02502
+    Heun        averages the slopes at both ends of a step in r                       Karras et al. 2022, algorithm 1, arXiv:2206.00364
     Multistep   x̂ linear in λ through the last two steps, integrated exactly           after Lu et al. 2022, arXiv:2211.01095
 """
 

@@ -9,13 +9,23 @@ signature. It returns an object with ``.run(out, *, resume, previous, show, abou
 `find` takes the name of a function in ``__all__``, or ``path/to/recipe.py[:function]``: your own works the same way.
 """
 
+from .digits import digits
 from .experiment import Experiment, Finished
-from .find import Runnable, find  # noqa: F401
+from .find import Runnable, find
 from .measure import Measure
+from .table import table
+from .toys import checkerboard, mixture, moons, rings, spirals
 
 __all__ = [
     "Experiment",
     "Finished",
     "Measure",
     "Runnable",
+    "checkerboard",
+    "digits",
+    "mixture",
+    "moons",
+    "rings",
+    "spirals",
+    "table",
 ]

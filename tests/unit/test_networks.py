@@ -1,6 +1,8 @@
 """What every network promises: rows independent, zero to begin with, exact in float64, t and labels per row."""
 
 import json
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,7 +10,7 @@ from torch import nn
 
 from scorefield.describe import build, describe
 from scorefield.errors import RangeError, ShapeError
-from scorefield.networks import MLP, DiT, EncoderDecoder, UNet
+from scorefield.networks import MLP, DiT, EncoderDecoder, UNet, fastest
 from scorefield.networks.dit import positions
 from scorefield.networks.embeddings import Condition, FiLM, Fourier
 from scorefield.networks.layers import attend, whole_norm
@@ -144,6 +146,12 @@ def test_bfloat16_inside_is_the_same_function_to_its_precision(name):
     assert output.dtype == torch.float32
     error = (output - truth).square().mean().sqrt() / truth.square().mean().sqrt()
     assert 0 < error < 20 * 2**-9  # 2⁻⁹ is one rounding; about twenty layers, each with its own
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc/cpuinfo")
+def test_fastest_precision_is_what_the_processor_says():
+    native = any(flag in Path("/proc/cpuinfo").read_text() for flag in ("avx512_bf16", "amx_tile"))
+    assert fastest() == (torch.bfloat16 if native else None)
 
 
 @pytest.mark.parametrize("size", [7, 8, 28, 32])

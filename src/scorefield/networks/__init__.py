@@ -3,6 +3,7 @@
 from .dit import DiT
 from .encoder_decoder import EncoderDecoder
 from .mlp import MLP
+from .precision import fastest
 from .unet import UNet
 
-__all__ = ["MLP", "DiT", "EncoderDecoder", "UNet"]
+__all__ = ["MLP", "DiT", "EncoderDecoder", "UNet", "fastest"]

@@ -6,8 +6,8 @@
     block    h ↦ h + C₂ φ(C₁ FiLM(norm h; t)),   C 3×3 convolutions: one norm, one FiLM, one φ
 
 Ronneberger et al. (2015), "U-Net", arXiv:1505.04597; Ho et al. (2020), "DDPM", arXiv:2006.11239, appendix B.
-Norms act within an example, so rows of a batch are independent. ``compute`` is the precision of the inside: bfloat16
-doubles the speed of CPUs and GPUs that have it, weights and output stay as they are.
+Norms act within an example, so rows of a batch are independent. ``compute`` is the precision of the inside; weights and
+output stay as they are. On a CPU with bfloat16 products that makes a training step 1.6 times faster (`fastest`).
 """
 
 import torch

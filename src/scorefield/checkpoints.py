@@ -57,6 +57,11 @@ def load(folder: Folder, *, trust: Sequence[str] = ("scorefield",)) -> nn.Module
     ``trust`` names the packages whose classes may be built; see `build`.
 
     Raises: RunError if the folder is no run, has no weights yet, or is of another version; DamagedError with the file.
+
+    >>> load("nowhere")
+    Traceback (most recent call last):
+    ...
+    scorefield.errors.RunError: nowhere: this is no run (it has no run.json); name the folder that training wrote.
     """
     folder = Path(folder)
     about = _about(folder)
@@ -75,13 +80,25 @@ def facts(folder: Folder, *, trust: Sequence[str] = ("scorefield",)) -> dict[str
     """What was recorded with the run: recipe, arguments, seed, data fingerprint, scaling, and the versions it ran with.
 
     Raises: RunError if the folder is no run or one of another version; DamagedError if run.json was altered.
+
+    >>> import tempfile
+    >>> from torch import nn
+    >>> from scorefield.networks import MLP
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(MLP(2), folder, seed=3)
+    ...     facts(folder)["seed"]
+    3
     """
     about = _about(Path(folder))
     return build(about["facts"], trust) | {"versions": about["versions"]}
 
 
 def read_log(folder: Folder) -> list[dict]:
-    """The records of log.jsonl; a last line that a crash cut short is left out."""
+    """The records of log.jsonl; a last line that a crash cut short is left out.
+
+    >>> read_log("nowhere")
+    []
+    """
     path = Path(folder) / "log.jsonl"
     records = []
     for line in path.read_text().splitlines() if path.exists() else ():

@@ -50,6 +50,12 @@ def replace(path: Path, content: bytes) -> None:
     """The file with this content, on disk when the call returns.
 
     Raises: StorageError, with nothing half-written.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     replace(Path(folder) / "a", b"whole")
+    ...     (Path(folder) / "a").read_bytes()
+    b'whole'
     """
     temporary = path.with_name(_TEMPORARY + path.name)
     with writing(path):
@@ -69,6 +75,12 @@ def replace_folder(path: Path) -> Iterator[Path]:
     """A temporary folder to write in, which becomes ``path`` with a manifest of checksums when the block ends well.
 
     Raises: StorageError, with nothing half-written.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with replace_folder(Path(folder) / "a") as temporary:
+    ...         replace(temporary / "b", b"whole")
+    ...     check_manifest(Path(folder) / "a")
     """
     temporary = path.with_name(_TEMPORARY + path.name)
     with writing(path):
@@ -89,9 +101,14 @@ def replace_folder(path: Path) -> Iterator[Path]:
 
 
 def check_manifest(folder: Path) -> None:
-    """Every file of the folder is there and unaltered.
+    """Every file of the folder is there and unaltered; the other half of `replace_folder`.
 
     Raises: DamagedError naming the first that is not.
+
+    >>> check_manifest(Path("nowhere"))
+    Traceback (most recent call last):
+    ...
+    scorefield.errors.DamagedError: nowhere/manifest.json is missing.
     """
     manifest = folder / "manifest.json"
     if not manifest.exists():
@@ -106,7 +123,14 @@ def check_manifest(folder: Path) -> None:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """The content and its checksum, readable by people."""
+    """The content and its checksum, readable by people.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_json(Path(folder) / "a.json", {"seed": 0})
+    ...     read_json(Path(folder) / "a.json")
+    {'seed': 0}
+    """
     full = {**content, "sha256": _json_sum(content)}
     replace(path, (json.dumps(full, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode())
 
@@ -115,6 +139,12 @@ def read_json(path: Path) -> dict[str, Any]:
     """What `write_json` wrote.
 
     Raises: DamagedError if it was truncated or altered.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_json(Path(folder) / "a.json", {})
+    ...     read_json(Path(folder) / "a.json")
+    {}
     """
     try:
         content = json.loads(path.read_bytes())
@@ -127,7 +157,14 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    """A safetensors file whose header holds the checksum of names, types, shapes and numbers."""
+    """A safetensors file whose header holds the checksum of names, types, shapes and numbers.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_tensors(Path(folder) / "a.safetensors", {"x": torch.ones(2)})
+    ...     read_tensors(Path(folder) / "a.safetensors")
+    {'x': tensor([1., 1.])}
+    """
     plain = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     replace(path, safetensors.torch.save(plain, metadata={"sha256": _tensor_sum(plain)}))
 
@@ -136,6 +173,12 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """What `write_tensors` wrote, on the CPU.
 
     Raises: DamagedError if it was truncated or altered.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_tensors(Path(folder) / "a.safetensors", {})
+    ...     read_tensors(Path(folder) / "a.safetensors")
+    {}
     """
     try:
         with safetensors.safe_open(path, framework="pt", device="cpu") as file:

@@ -59,13 +59,24 @@ class Exponential:
 
 
 def copied(model: nn.Module) -> nn.Module:
-    """The copy of the model that holds the average: in eval mode and without gradients."""
+    """The copy of the model that holds the average: in eval mode and without gradients.
+
+    >>> copied(nn.Linear(1, 1)).training
+    False
+    """
     return copy.deepcopy(model).requires_grad_(False).eval()
 
 
 @torch.no_grad()
 def update(average: nn.Module, model: nn.Module, weight: float) -> None:
-    """a ← a + weight (θ − a) for the parameters; buffers are copied."""
+    """a ← a + weight (θ − a) for the parameters; buffers are copied.
+
+    >>> model = nn.Linear(1, 1)
+    >>> average = copied(model)
+    >>> update(average, model, 0.5)
+    >>> torch.equal(average.weight, model.weight)
+    True
+    """
     old, new = _tensors(average.parameters()), _tensors(model.parameters())
     if old:
         torch._foreach_lerp_(old, new, weight)

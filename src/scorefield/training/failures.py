@@ -20,7 +20,13 @@ _MEMORY = ("out of memory", "can't allocate", "not enough memory", "cannot alloc
 
 
 def diverged(loss: Loss, batch: Batch, draws: Streams, losses: Tensor, step: int, value: str) -> DivergedError:
-    """The error for step number ``step``: names the worst row, its noise level and the remedy."""
+    """The error for step number ``step``: names the worst row, its noise level and the remedy.
+
+    >>> loss = Loss(torch.nn.Identity(), lambda model, x, generator: model(x))
+    >>> str(diverged(loss, {"x": torch.ones(2)}, Streams(0, [0, 1]), torch.tensor([1.0, torch.inf]), 4, "the loss is inf"))
+    'training: the loss is inf at step 5; the loss of row 1 is inf. The weights are those before this step; lower \
+learning_rate, keep clip at 1 or below, or start the noise levels higher.'
+    """
     wrong = ~losses.isfinite()
     row = int(wrong.int().argmax()) if bool(wrong.any()) else int(losses.argmax())
     alone = rows_of(batch, slice(row, row + 1))

@@ -13,7 +13,7 @@ import torch
 from scorefield import checkpoints
 from scorefield.checkpoints import Run, facts, load, read_log, save
 from scorefield.errors import DamagedError, LockedError, RangeError, RunError, StorageError
-from scorefield.files import read_tensors, write_tensors
+from scorefield.files import read_tensors, replace, write_tensors
 from scorefield.models import Preconditioned, clean
 from scorefield.networks import MLP
 from scorefield.noises import VE
@@ -279,3 +279,23 @@ def test_a_crash_before_the_rename_changes_nothing(tmp_path, monkeypatch):
             run.save_state(state_of(2))
         monkeypatch.undo()
         assert tree(tmp_path) == before
+
+
+def test_a_file_is_replaced_whole_never_written_over(tmp_path):
+    path = tmp_path / "a"
+    replace(path, b"old")
+    with path.open("rb") as reader:
+        replace(path, b"new and longer")
+        assert reader.read() == b"old"
+    assert path.read_bytes() == b"new and longer"
+    assert [file.name for file in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_whole_file_of_another_state_is_refused(tmp_path):
+    with Run.create(tmp_path, model_of()) as run:
+        run.save_state(state_of(1))
+        run.save_state(state_of(2))
+        first, second = sorted((tmp_path / "state").iterdir())
+        (second / "weights.safetensors").write_bytes((first / "weights.safetensors").read_bytes())
+        with pytest.raises(DamagedError, match=r"step-00000002/weights.safetensors was truncated or altered"):
+            run.load_state()

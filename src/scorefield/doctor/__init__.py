@@ -10,11 +10,11 @@ from .levels import (
     advice,
     best_ratio,
     distances,
-    ladder,
     level_gaps,
     noise_range,
     overlap,
     prior_mismatch,
+    rungs,
 )
 from .trained import better_than_zero, copied
 
@@ -29,12 +29,12 @@ __all__ = [
     "distances",
     "examine",
     "gradient_field",
-    "ladder",
     "level_gaps",
     "noise_range",
     "overlap",
     "prior_mismatch",
     "row_dependence",
+    "rungs",
     "stability",
     "steepness",
 ]

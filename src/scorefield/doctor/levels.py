@@ -87,18 +87,17 @@ def best_ratio(dim: int, wanted: float = 0.5) -> float:
     return low
 
 
-def ladder(x: Values, sigma_min: float = 0.01) -> tuple[float, int]:
-    """(σ₁, L): the largest distance in x, and how many geometric levels lead from there to sigma_min in ratios of γ.
+def rungs(top: float, floor: float, dim: int) -> int:
+    """How many geometric levels lead from ``top`` to ``floor`` in ratios of at most `best_ratio`.
 
-    Techniques 1 and 2 of Song & Ermon (2020). Raises: RangeError unless 0 < sigma_min < σ₁; as `distances`.
+    Technique 2 of Song & Ermon (2020). Raises: RangeError unless 0 < floor < top.
 
-    >>> ladder(torch.tensor([[0.0], [1.0], [4.0]]), 0.5)
-    (4.0, 4)
+    >>> rungs(4.0, 0.5, 2), rungs(29.6, 0.01, 784)
+    (4, 103)
     """
-    top = distances(x).largest
-    if not 0 < sigma_min < top:
-        raise RangeError(f"ladder(sigma_min={sigma_min:g}): it must lie in (0, {top:g}), the largest distance.")
-    return top, 1 + math.ceil(math.log(top / sigma_min) / math.log(best_ratio(x[0].numel())) - 1e-9)
+    if not 0 < floor < top:
+        raise RangeError(f"rungs(top={top:g}, floor={floor:g}): 0 < floor < top must hold.")
+    return 1 + math.ceil(math.log(top / floor) / math.log(best_ratio(dim)) - 1e-9)
 
 
 def advice(x: Values) -> Finding:
@@ -115,8 +114,8 @@ def advice(x: Values) -> Finding:
         words = "Half of the rows have an exact twin: remove duplicates, or any model will be drawn to copy them."
         return Finding("distances", Verdict.BAD, numbers, words)
     floor = _detail(found, x)
-    top, count = ladder(x, min(floor, found.largest / 2))
-    words = f"Noise levels from {top:.3g} down to {floor:.2g} suit these rows: {count} of them in geometric steps."
+    count = rungs(found.largest, min(floor, found.largest / 2), x[0].numel())
+    words = f"Noise levels from {found.largest:.3g} down to {floor:.2g} suit these rows: {count} of them in geometric steps."
     return Finding("distances", Verdict.GOOD, numbers, words)
 
 
@@ -185,7 +184,7 @@ def level_gaps(levels: Float[Tensor, "levels"], dim: int) -> Finding:
     ratios = ordered[:-1] / ordered[1:]
     worst, wanted = float(ratios.max()), best_ratio(dim)
     covered = overlap(worst, dim)
-    enough = 1 + math.ceil(float((ordered[0] / ordered[-1]).log()) / math.log(wanted))
+    enough = rungs(float(ordered[0]), float(ordered[-1]), dim)
     numbers = {"widest ratio": worst, "overlap": covered, "wanted ratio": wanted, "levels": len(ordered)}
     if covered >= 0.3:
         words = f"Neighbouring levels overlap by {covered:.2f}."

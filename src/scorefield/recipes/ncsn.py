@@ -8,17 +8,17 @@ If s is a gradient of log densities, E|s|² = (d − lost)/σ²: its length stay
 """
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .. import metrics
 from ..checkpoints import Run, read_log
-from ..data import digits
-from ..doctor import ladder
-from ..errors import RangeError
+from ..data import open_data
+from ..doctor import distances, rungs
+from ..errors import RangeError, ShapeError
 from ..grids import logsnr
 from ..models import Denoiser, Preconditioned, epsilon
 from ..networks import EncoderDecoder
@@ -27,8 +27,9 @@ from ..objectives import Diffusion, Levels, weights
 from ..samplers import AnnealedLangevin
 from ..tensors import Streams, sum_event
 from ..training import constant
+from .digits import judged
 from .experiment import Experiment, Finished, seeded
-from .measure import Measure, Measures
+from .measure import Measures
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 def ncsn(
     *,
+    data: str = "digits",
     sigma_max: float | None = None,
     sigma_min: float = 0.01,
     levels: int | None = None,
@@ -46,6 +48,7 @@ def ncsn(
     langevin_steps: int = 20,
     step_size: float = 0.1,
     samples: int = 256,
+    judge_steps: int = 600,
     seed: int = 0,
 ) -> Experiment:
     """Digits by the textbook: a noise-conditional score network, walked by annealed Langevin dynamics.
@@ -55,17 +58,19 @@ def ncsn(
     widely copied schedule; ``scorefield doctor`` says what is wrong with it before anyone trains.
 
     Args:
-        sigma_max: the largest noise level, in units of pixels in −1..1; by default the largest distance in the data.
-        sigma_min: the smallest noise level.
-        levels: the number of geometric noise levels; by default as the dimension asks (20 is the textbook's).
-        width: channels of the network at full resolution.
-        steps: training steps.
-        batch: digits a step.
-        learning_rate: of AdamW, constant.
-        langevin_steps: Langevin steps at every noise level.
-        step_size: of a Langevin step, in units of σ².
-        samples: how many digits the report judges; 0 for none.
-        seed: of weights, batches, noise and samples.
+        data: digits, digits8, a folder of IDX files or of images, a .npy or .npz file, or hf:NAME from Hugging Face
+        sigma_max: the largest noise level, in units of pixels in −1..1; by default the largest distance in the data
+        sigma_min: the smallest noise level
+        levels: number of geometric noise levels; by default what the dimension asks for (the textbook's is 20)
+        width: channels of the network at full resolution
+        steps: training steps
+        batch: images in each step
+        learning_rate: of AdamW, constant
+        langevin_steps: Langevin steps at every noise level
+        step_size: of a Langevin step, in units of σ²
+        samples: number of samples that the report judges; 0 for none
+        judge_steps: training steps of the classifier that judges
+        seed: of the weights, the batches, the noise and the samples
 
     Raises: RangeError unless 0 < sigma_min < sigma_max and there are at least 2 levels.
 
@@ -73,34 +78,40 @@ def ncsn(
     >>> round(experiment.model.noise.sigma_max, 1), len(experiment.times)
     (29.6, 21)
     """
-    data = digits(seed=seed)
-    top, count = (sigma_max, levels) if sigma_max and levels else ladder(data.train, sigma_min)
-    top, count = sigma_max if sigma_max is not None else top, levels if levels is not None else count
-    if not 0 < sigma_min < top:
-        raise RangeError(f"ncsn(sigma_min={sigma_min:g}, sigma_max={top:g}): 0 < sigma_min < sigma_max must hold.")
-    if count > 1000:
-        raise RangeError(
-            f"ncsn(levels={count}): at most 1,000; in {data.train[0].numel()} dimensions 100 overlap well."
+    rows = open_data(data)
+    if len(rows.shape) != 3 or rows.shape[1] != rows.shape[2]:
+        raise ShapeError(
+            f"ncsn(data={data!r}): events of shape {rows.shape}; square images (channels, size, size) wanted."
         )
-    noise = EDM(top)
+    if sigma_max is None:
+        sigma_max = distances(rows.train).largest
+    if not 0 < sigma_min < sigma_max:
+        raise RangeError(
+            f"ncsn(sigma_min={sigma_min:g}, sigma_max={sigma_max:g}): 0 < sigma_min < sigma_max must hold."
+        )
+    if levels is None:
+        levels = rungs(sigma_max, sigma_min, rows.train[0].numel())
+    if levels > 1000:
+        raise RangeError(f"ncsn(levels={levels}): more noise levels than make sense; choose at most 1,000.")
+    noise = EDM(sigma_max)
     with seeded(seed):
-        network = EncoderDecoder(*data.shape[:2], width=width)
+        network = EncoderDecoder(*rows.shape[:2], width=width)
     return Experiment(
         model=Preconditioned(network, noise, epsilon),
-        objective=Diffusion(Levels(count, sigma_min), weights.simple),
-        data=data,
+        objective=Diffusion(Levels(levels, sigma_min), weights.simple),
+        data=rows,
         steps=steps,
         batch=batch,
         training={"learning_rate": learning_rate, "warmup": 0.0, "decay": constant, "clip": 1.0},
         sampler=AnnealedLangevin(langevin_steps, step_size),
-        times=logsnr(noise, count, floor=sigma_min),
+        times=logsnr(noise, levels, floor=sigma_min),
         seed=seed,
         count=samples,
-        report=report,
+        report=partial(report, judge_steps=judge_steps),
     )
 
 
-def report(finished: Finished) -> Measures:
+def report(finished: Finished, *, judge_steps: int = 600) -> Measures:
     """norms.png, a line of score norms in log.jsonl, and what a judge trained apart says of the samples."""
     data = finished.experiment.data
     norms = score_norms(finished.model, data.held_out[:256], finished.experiment.times[:-1])
@@ -110,18 +121,7 @@ def report(finished: Finished) -> Measures:
         step, seconds = log[-1].get("step", 0), log[-1].get("seconds", 0.0)
         line = {f"{level:.4g}": norm for level, norm in norms.items()}
         Run(finished.folder).log({"step": step, "seconds": seconds, "score_norm": line})
-    if not finished.count or data.labels is None:
-        return {}
-    judge = metrics.Judge.fit(data.train, data.labels)
-    found = metrics.report(judge, finished.sample(), data.held_out, data.train)
-    return {
-        "confident": Measure(found["confident"], None, found["confident_real"], "a judge of real digits is > 0.9 sure"),
-        "entropy": Measure(found["entropy"], None, found["entropy_real"], "of the classes drawn, 1 = all ten equally"),
-        "frechet": Measure(
-            found["frechet"], found["frechet_error"], found["frechet_floor"], "distance in the judge's features"
-        ),
-        "copies": Measure(found["copies"], None, found["copies_held_out"], "samples that copy a training digit"),
-    }
+    return judged(finished, judge_steps=judge_steps) if finished.count else {}
 
 
 def score_norms(

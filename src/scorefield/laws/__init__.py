@@ -1,4 +1,4 @@
-"""What every object must satisfy. Public: hand your own object to `check`, and it passes its law or you learn which line it breaks.
+"""What every object must satisfy. Hand your own object to `check`: it passes its law, or you learn which line of it breaks.
 
     Space        P² = P = Pᵀ; exp_x(hv) = x + hv + O(h²); exp_x log_x y = y; Stein: E_r[⟨∇log r, f⟩ + div f] = 0
     Noise        α(0) = 1, σ(0) = 0; σ/α increases; g² ≥ 0; `time` inverts σ/α; m' = f m and v' = 2 f v + g² give α and σ²

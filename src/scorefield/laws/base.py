@@ -1,7 +1,7 @@
 """How a law is pronounced broken, and the draws that read off affine maps exactly."""
 
 from collections.abc import Callable
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 import torch
 from jaxtyping import Float
@@ -13,7 +13,7 @@ from ..objectives import Objective
 from ..samplers import Sampler
 from ..tensors import Streams
 
-DOUBLE = {"dtype": torch.float64}
+DOUBLE: Any = {"dtype": torch.float64}
 
 
 def require(truth: bool | Tensor, who: object, law: str, *numbers: object) -> None:
@@ -56,10 +56,11 @@ def require_own_draws(who: object, draw: Callable[[Streams, slice], Tensor], row
     require(torch.allclose(alone, first[part], rtol=1e-9, atol=1e-9), who, "row i does not depend on the other rows")
 
 
-class Units:
+class Units(Streams):
     """Draws that read an affine walk: the k-th normal draw is one in row ``first + k`` and zero elsewhere, for exact variances."""
 
     def __init__(self, first: int | None):
+        super().__init__(0, ())
         self.row = first
         self.count = 0
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -73,7 +74,8 @@ def divergence(divergence: Divergence) -> None:
     space, n = divergence.space, 4096
     x = space.reference(torch.empty(2, 3, **DOUBLE), Streams(1, range(2)))
     f, repeated = _field(space), x.repeat_interleave(n, 0)
-    small = replace(divergence, step=1e-4) if hasattr(divergence, "step") else divergence
+    stepped: Any = divergence  # a frozen dataclass, if it has a step
+    small = replace(stepped, step=1e-4) if hasattr(divergence, "step") else divergence
     with torch.no_grad():
         value, estimate = small(f, repeated, Streams(0, range(2 * n)))
     require(torch.allclose(value, f(repeated)), divergence, "the value is f(x)")
@@ -85,7 +87,7 @@ def divergence(divergence: Divergence) -> None:
         else:
             require_zero(divergence, "unbiased for tr(P Df P)", error + 1e-8)
     if hasattr(divergence, "step"):
-        exact, coarse, fine = (replace(divergence, step=h)(f, x, Streams(0, range(2)))[1] for h in (1e-3, 0.08, 0.04))
+        exact, coarse, fine = (replace(stepped, step=h)(f, x, Streams(0, range(2)))[1] for h in (1e-3, 0.08, 0.04))
         errors = [float((estimate - exact).abs().max()) for estimate in (coarse, fine)]
         require(3.5 < errors[0] / errors[1] < 4.5, divergence, "error O(h²)", *errors)
     require_own_draws(divergence, lambda g, rows: divergence(f, x.repeat(3, 1)[rows], g)[1].detach(), 5)

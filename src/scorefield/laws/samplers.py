@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,18 +36,19 @@ def measured_order(
     errors = []
     for count in steps:
         if takes_denoiser(sampler):
-            model, times = known.denoiser(noise), grid(noise, count + 1, ceiling=levels[0], floor=levels[1])[:-1]
+            model: Any = known.denoiser(noise)
+            times = grid(noise, count + 1, ceiling=levels[0], floor=levels[1])[:-1]
             (a0, a1), (s0, s1) = noise.scales(times[[0, -1]])
         else:
             model, times = known, torch.linspace(1, 0, count + 1, **DOUBLE)
             (a0, a1), (s0, s1) = torch.tensor([[0.0, 1 - math.exp(-1.0)], [1.0, 0.0]], **DOUBLE)
         start_variance = a0**2 * variance + s0**2
         counter = Units(None)
-        for _ in sampler.walk(model, torch.zeros(1, 3, **DOUBLE), times, counter):  # type: ignore[arg-type]
+        for _ in sampler.walk(model, torch.zeros(1, 3, **DOUBLE), times, counter):
             pass
         x = (a0 * mean).repeat(2 + counter.count, 1)
         x[1] += start_variance.sqrt()
-        for state in sampler.walk(model, x, times, Units(2)):  # type: ignore[arg-type]
+        for state in sampler.walk(model, x, times, Units(2)):
             last = state.x
         got_mean, got_std = last[0], (last[1:] - last[0]).norm(dim=0)
         if takes_denoiser(sampler):

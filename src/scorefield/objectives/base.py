@@ -5,7 +5,7 @@ there as its divergence, half the weighted mean square of the difference. It dra
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
@@ -18,6 +18,6 @@ class Objective(ABC):
 
     @abstractmethod
     def __call__(
-        self, model: Callable[..., Tensor], x: Float[Tensor, "batch *event"], generator: Draws | None = None, **cond
+        self, model: Any, x: Float[Tensor, "batch *event"], generator: Draws | None = None, **cond
     ) -> Float[Tensor, "batch"]:
         """The loss of each example, in nats."""

@@ -19,7 +19,8 @@ class Runnable(Protocol):
 
     def run(
         self, out: Path, *, resume: bool, previous: bool, show: Callable[[str], object], about: dict[str, Any]
-    ) -> Any: ...
+    ) -> Any:
+        """Does all of it, in the folder ``out``."""
 
 
 Recipe = Callable[..., Runnable]

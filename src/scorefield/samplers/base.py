@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -52,9 +53,9 @@ class Sampler(ABC):
 
     @abstractmethod
     def step(
-        self, model: Callable[..., Values], x: Values, t: Tensor, s: Tensor, past: Past, generator: Draws | None, **cond
+        self, model: Any, x: Values, t: Tensor, s: Tensor, past: Past, generator: Draws | None, **cond
     ) -> tuple[Values, Values | None]:
-        """(x at time s, the x̂ that was used) from x at time t > s."""
+        """(x at time s, the x̂ that was used) from x at time t > s. Annotate ``model`` as `Score` or `Denoiser`."""
 
     def times(self, model: Callable[..., Values], steps: int) -> Grid:
         """The grid this sampler walks best in so many steps: Karras's, unless it says otherwise."""

@@ -4,12 +4,13 @@ from . import weights
 from .base import Objective
 from .noisy import AcrossNoise, Diffusion
 from .static import Denoising, Implicit, Sliced
-from .times import Importance, Levels, LogNormal, Times, Uniform
+from .times import EvenLevels, Importance, Levels, LogNormal, Times, Uniform
 
 __all__ = [
     "AcrossNoise",
     "Denoising",
     "Diffusion",
+    "EvenLevels",
     "Implicit",
     "Importance",
     "Levels",

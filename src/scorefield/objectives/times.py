@@ -8,6 +8,7 @@ Averages of correction × loss estimate the same integral for every choice that 
     LogNormal    log σ/α ~ N(mean, std²) cut to the noise's range; the measure itself, correction 1
                                                                   Karras et al. 2022, table 1, arXiv:2206.00364
     Levels       L geometric levels, equally often, correction 1   Song & Ermon 2019, section 4, arXiv:1907.05600
+    EvenLevels   L levels in equal steps of σ/α, equally often, correction 1
 """
 
 from abc import ABC, abstractmethod
@@ -136,6 +137,36 @@ class Levels(Times):
         return torch.linspace(float(ends[0]), float(ends[1]), self.count, dtype=torch.float64).exp().clamp(max=top)
 
     def __call__(self, noise: Gaussian, x: Values, generator: Draws | None = None) -> Drawn:
-        times = noise.time(self.levels(noise))
-        k = (_even(x, generator) * self.count).long().clamp(max=self.count - 1)
-        return times.to(x.device)[k], torch.ones(len(x), dtype=torch.float64, device=x.device)
+        return _one_of(self.levels(noise), noise, x, generator)
+
+
+@dataclass(frozen=True)
+class EvenLevels(Times):
+    """L noise levels in equal steps from the noise's largest σ/α down to ``floor``, each equally often.
+
+    The foil of `Levels`: nearly all of its levels lie where the noise has drowned the data, few where detail forms.
+    ``count`` is L. Raises: RangeError for count < 2.
+
+    >>> from scorefield.noises import EDM
+    >>> [round(float(r), 3) for r in EvenLevels(3, floor=0.01).levels(EDM(1.0))]
+    [1.0, 0.505, 0.01]
+    """
+
+    count: int = 20
+    floor: float = 1e-2
+
+    def __post_init__(self):
+        if self.count < 2:
+            raise RangeError(f"EvenLevels(count={self.count}): at least 2 noise levels make a ladder.")
+
+    def levels(self, noise: Gaussian) -> Float[Tensor, "count"]:
+        """The σ/α of every level, descending."""
+        return torch.linspace(_top(noise, self, self.floor), self.floor, self.count, dtype=torch.float64)
+
+    def __call__(self, noise: Gaussian, x: Values, generator: Draws | None = None) -> Drawn:
+        return _one_of(self.levels(noise), noise, x, generator)
+
+
+def _one_of(levels: Float[Tensor, "count"], noise: Gaussian, x: Values, generator: Draws | None) -> Drawn:
+    k = (_even(x, generator) * len(levels)).long().clamp(max=len(levels) - 1)
+    return noise.time(levels).to(x.device)[k], torch.ones(len(x), dtype=torch.float64, device=x.device)

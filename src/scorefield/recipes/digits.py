@@ -69,7 +69,7 @@ def digits(
         seed: of the weights, the batches, the noise and the samples
 
     >>> digits(data="digits8", patch=1, width=8, steps=10).data
-    digits8: 1617 rows of shape (1, 8, 8), 180 held out
+    digits8: 1618 rows of shape (1, 8, 8), 179 held out
     """
     rows = open_data(data)
     if len(rows.shape) != 3 or rows.shape[1] != rows.shape[2]:

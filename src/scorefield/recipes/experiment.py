@@ -7,11 +7,12 @@ All of it happens inside one run folder; leaving it at any moment and coming bac
 
 import copy
 import json
+import math
 import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +25,7 @@ from torch import Tensor, nn
 from .. import files, plots
 from ..checkpoints import Run, facts, read_log
 from ..data import Dataset
-from ..errors import RunError
+from ..errors import RangeError, RunError
 from ..models import Denoiser
 from ..samplers import Multistep, Sampler, State
 from ..sampling import sample, walk
@@ -74,6 +75,15 @@ class Experiment:
     count: int = 2000
     report: Report | None = None
 
+    def __post_init__(self):
+        rate = self.training.get("learning_rate", 1e-3)
+        if not 0 < rate < math.inf:
+            raise RangeError(f"Experiment(learning_rate={rate:g}): learning_rate must be positive and finite.")
+        if self.sampling_steps < 1:
+            raise RangeError(f"Experiment(sampling_steps={self.sampling_steps}): at least one step leads to the data.")
+        if self.report is not None and 0 < self.count < 100:
+            raise RangeError(f"Experiment(count={self.count}): a report compares at least 100 samples.")
+
     def run(
         self,
         out: Path,
@@ -90,7 +100,7 @@ class Experiment:
 
         Raises: RunError, LockedError, DamagedError, StorageError about the folder; all that training raises.
         """
-        with self._open(out, resume or previous, dict(about or {})) as run, interruptible():
+        with self._open(out, resume or previous, dict(about or {})) as run, interruptible() as stop:
             state = run.load_state(previous=previous) if resume or previous else None
             weights = sum(parameter.numel() for parameter in self.model.parameters())
             show(f"{self.data}; a model of {weights:,} weights; {self.steps:,} steps of {self.batch} rows, into {out}.")
@@ -106,7 +116,7 @@ class Experiment:
             )
             # Closed here and now on Ctrl-C, which saves the state, and not whenever the garbage collector comes.
             with closing(run.record(progress, every=max(1, self.steps // 2000))) as steps:  # type: ignore[type-var]
-                deque(self._previewed(bar(steps), out), maxlen=0)
+                deque(stop.between(self._previewed(bar(steps), out)), maxlen=0)
             return self.finish(out, show)
 
     def finish(self, out: Path, show: Show = print) -> Measures:
@@ -153,7 +163,8 @@ class Experiment:
 
     def _open(self, out: Path, resume: bool, about: dict[str, Any]) -> Run:
         if resume:
-            recorded = facts(out).get("data", {}).get("fingerprint")
+            trust = ("scorefield", type(self.sampler).__module__.partition(".")[0])
+            recorded = facts(out, trust=trust).get("data", {}).get("fingerprint")
             if recorded not in (None, self.data.fingerprint):
                 raise RunError(f"run {out}: its data were {recorded}, these are {self.data.fingerprint}: other rows.")
             return Run.open(out)
@@ -237,18 +248,46 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
+class Stop:
+    """Ctrl-C and SIGTERM, noted during a step and raised as KeyboardInterrupt after it; the second one at once.
+
+    An exception raised at any moment may fall into a callback that swallows it, or between two halves of a step.
+    """
+
+    def __init__(self) -> None:
+        self.patient = False
+        self.asked = False
+
+    def __call__(self, number: int, frame: object) -> None:
+        """The handler of the signals."""
+        if not self.patient or self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
+    def between(self, steps: Iterable[Progress]) -> Iterator[Progress]:
+        """The same steps, left by KeyboardInterrupt after one in which a signal came."""
+        self.patient = True
+        try:
+            for each in steps:
+                yield each
+                if self.asked:
+                    raise KeyboardInterrupt
+        finally:
+            self.patient = False
+
+
 @contextmanager
-def interruptible() -> Iterator[None]:
-    """SIGTERM becomes KeyboardInterrupt inside the block, so that a stopped machine saves like Ctrl-C."""
+def interruptible() -> Iterator[Stop]:
+    """Inside the block Ctrl-C and SIGTERM are `Stop`'s, so that a machine that shuts down saves as Ctrl-C does."""
+    stop = Stop()
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield stop
         return
-
-    def stop(number, frame):
-        raise KeyboardInterrupt
-
-    old = signal.signal(signal.SIGTERM, stop)
+    # A signal that is ignored, as in a background job of a shell, stays so.
+    heard = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not signal.SIG_IGN]
+    old = {number: signal.signal(number, stop) for number in heard}
     try:
-        yield
+        yield stop
     finally:
-        signal.signal(signal.SIGTERM, old)
+        for number, handler in old.items():
+            signal.signal(number, handler)

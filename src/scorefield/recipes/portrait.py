@@ -34,7 +34,7 @@ def draw(finished: Finished, samples: Float[Tensor, "n 2"], real: Float[Tensor, 
     ax.scatter(paths[:, 0, 0], paths[:, 0, 1], s=8, color=INK, linewidths=0, label="noise")
     ax.scatter(paths[:, -1, 0], paths[:, -1, 1], s=10, color=BLUE, linewidths=0, label="data", zorder=3)
     ax.legend(frameon=False, fontsize=8)
-    ax.set_aspect("equal", adjustable="datalim")
+    ax.set_aspect("equal")
     if isinstance(model, Denoiser):
         for k, level in enumerate(LEVELS):
             t = model.noise.time(torch.tensor(level, dtype=torch.float64))

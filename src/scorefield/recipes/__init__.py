@@ -13,6 +13,9 @@ from .digits import digits
 from .experiment import Experiment, Finished
 from .find import Runnable, find
 from .measure import Measure
+from .mlp import mlp
+from .ncsn import ncsn
+from .schedules import schedules
 from .table import table
 from .toys import checkerboard, mixture, moons, rings, spirals
 
@@ -24,8 +27,11 @@ __all__ = [
     "checkerboard",
     "digits",
     "mixture",
+    "mlp",
     "moons",
+    "ncsn",
     "rings",
+    "schedules",
     "spirals",
     "table",
 ]

@@ -114,7 +114,9 @@ def ncsn(
 def report(finished: Finished, *, judge_steps: int = 600) -> Measures:
     """norms.png, a line of score norms in log.jsonl, and what a judge trained apart says of the samples."""
     data = finished.experiment.data
-    norms = score_norms(finished.model, data.held_out[:256], finished.experiment.times[:-1])
+    model, times = finished.model, finished.experiment.times
+    assert isinstance(model, Denoiser) and times is not None
+    norms = score_norms(model, data.held_out[:256], times[:-1])
     finished.save(norm_picture(norms, data.held_out[0].numel()), "norms.png")
     log = read_log(finished.folder)
     if log and "score_norm" not in log[-1]:

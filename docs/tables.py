@@ -1,0 +1,106 @@
+"""Tables of the documentation, read off the library: a new sampler, objective or noise appears by itself.
+
+    python docs/tables.py samplers        prints one table
+    python docs/tables.py orders          measures every sampler's order of convergence
+
+As a hook of MkDocs it replaces ``<!-- table: samplers -->`` in a page, and ``<!-- include: README.md -->`` by that file.
+"""
+
+import re
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from scorefield import calculus, grids, laws, networks, noises, objectives, samplers, spaces
+from scorefield.objectives import Objective, Times
+from scorefield.recipes.find import names
+from scorefield.samplers import Sampler
+
+
+def claim(thing: object) -> str:
+    """The first line of a docstring."""
+    return (thing.__doc__ or "").strip().split("\n")[0].replace("|", r"\|")
+
+
+def table(*rows: tuple[str, ...]) -> str:
+    """Markdown: the first row heads the others."""
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
+
+
+def classes(module, kind: type, prefix: str) -> str:
+    """Every final class of a kind that a module exports, with its claim."""
+    found = laws.exported(module, kind)
+    return table(("name", "what it does"), *((f"`{prefix}{c.__name__}`", claim(c)) for c in found))
+
+
+def walks() -> str:
+    """Every sampler with its order, its cost and its claim."""
+    rows = [("name", "order", "evaluations a step", "what it does")]
+    for kind in laws.exported(samplers, Sampler):
+        one = kind()
+        order = "∞" if one.order == float("inf") else f"{one.order:g}"
+        rows.append((f"`sf.samplers.{kind.__name__}`", order, str(one.evaluations), claim(kind)))
+    return table(*rows)
+
+
+def functions(module, prefix: str) -> str:
+    """Every public function defined in a module, with its claim."""
+    own = [f for f in vars(module).values() if callable(f) and getattr(f, "__module__", "") == module.__name__]
+    return table(
+        ("name", "what it does"),
+        *((f"`{prefix}{f.__name__}`", claim(f)) for f in own if not isinstance(f, type) and f.__name__[0] != "_"),
+    )
+
+
+def orders() -> str:
+    """Measured order of convergence on a Gaussian with 64 and 128 steps: noises down, grids across."""
+    kinds = [kind() for kind in laws.exported(samplers, Sampler)]
+    rows = [("sampler", "declared", *(f"{n.__name__}, {g.__name__}" for n in NOISES for g in GRIDS))]
+    for sampler in kinds:
+        if not laws.takes_denoiser(sampler) or sampler.order == 0:
+            continue
+        measured = (laws.measured_order(sampler, noise(), grid)[0] for noise in NOISES for grid in GRIDS)
+        rows.append((f"`{sampler}`", f"{sampler.order:g}", *(f"{order:.2f}" for order in measured)))
+    return table(*rows)
+
+
+ROOT = Path(__file__).parents[1]
+NOISES, GRIDS = [noises.VP, noises.EDM, noises.Rectified], [grids.karras, grids.logsnr]
+TABLES: dict[str, Callable[[], str]] = {
+    "samplers": walks,
+    "orders": orders,
+    "objectives": partial(classes, objectives, Objective, "sf.objectives."),
+    "times": partial(classes, objectives, Times, "sf.objectives."),
+    "weights": partial(functions, objectives.weights, "sf.objectives.weights."),
+    "noises": partial(classes, noises, noises.Noise, "sf.noises."),
+    "spaces": partial(classes, spaces, spaces.Space, "sf.spaces."),
+    "divergences": partial(classes, calculus, calculus.Divergence, "sf.calculus."),
+    "grids": partial(functions, grids, "sf.grids."),
+    "networks": lambda: table(
+        ("name", "what it does"),
+        *((f"`sf.networks.{n}`", claim(getattr(networks, n))) for n in networks.__all__ if n[0].isupper()),
+    ),
+    "recipes": lambda: table(
+        ("recipe", "what it does"), *((f"`scorefield train {n}`", claim(r)) for n, r in names().items())
+    ),
+}
+
+
+def included(name: str) -> str:
+    """A file of the repository's root as a page: its links into docs/ become links beside it."""
+    text = (ROOT / name).read_text(encoding="utf-8").replace("](docs/", "](")
+    text = text.replace("](CONTRIBUTING.md)", "](contributing.md)").replace("](CHANGELOG.md)", "](changelog.md)")
+    return re.sub(r"\[([^]]+)\]\(LICENSE\)", r"\1", text)
+
+
+def on_page_markdown(markdown: str, **_) -> str:
+    """MkDocs calls this for every page."""
+    markdown = re.sub(r"<!-- include: (\S+) -->", lambda found: included(found[1]), markdown)
+    return re.sub(r"<!-- table: (\w+) -->", lambda found: TABLES[found[1]](), markdown)
+
+
+if __name__ == "__main__":
+    for chosen in sys.argv[1:] or TABLES:
+        print(TABLES[chosen](), end="\n\n")

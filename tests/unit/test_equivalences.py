@@ -170,7 +170,7 @@ def test_the_likelihood_weighted_loss_bounds_the_log_density():
     )
     x = target.sample(n, Streams(0, range(n)))
     path = Diffusion(Uniform(floor), weights.likelihood)(target.denoiser(noise), x, Streams(1, range(n)))
-    # Between σ/α = r_1 and the floor r_0: E[path] = Σ_j ½ log((v_j + r_1²)/(v_j + r_0²) · r_0²/r_1²)⁻¹ over variances v_j.
+    # x̂'s error at σ/α = r has variance Σ_j v_j r²/(v_j + r²): its integral against −dSNR from r_0 to r_1 is elementary.
     low, high = floor**2, float(noise.ratio(torch.tensor(1.0, **D))) ** 2
     variances = target.covariance.diagonal()
     wanted = float(0.5 * ((1 + variances / low).log() - (1 + variances / high).log()).sum())
@@ -189,7 +189,7 @@ def test_training_a_linear_score_drives_its_antisymmetric_part_to_zero_at_the_ra
     sizes = []
     for _ in range(steps):
         sizes.append(float((weight - weight.T).detach().norm()))
-        loss = Implicit(Exact())(lambda v: v @ weight.T, x).mean()
+        loss = Implicit(Exact())(lambda v, w=weight: v @ w.T, x).mean()
         (gradient,) = torch.autograd.grad(loss, weight)
         weight = (weight - rate * gradient).detach().requires_grad_()
     measured = (math.log(sizes[0]) - math.log(sizes[-1])) / (len(sizes) - 1)

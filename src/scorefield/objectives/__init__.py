@@ -2,7 +2,7 @@
 
 from . import weights
 from .base import Objective
-from .noisy import AcrossNoise, Diffusion
+from .noisy import AcrossNoise, Diffusion, Dropout
 from .static import Denoising, Implicit, Sliced
 from .times import EvenLevels, Importance, Levels, LogNormal, Times, Uniform
 
@@ -10,6 +10,7 @@ __all__ = [
     "AcrossNoise",
     "Denoising",
     "Diffusion",
+    "Dropout",
     "EvenLevels",
     "Implicit",
     "Importance",

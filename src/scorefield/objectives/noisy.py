@@ -2,6 +2,7 @@
 
     Diffusion     E_t [ c(t) w(t) ½|x̂(x_t, t) − x_0|² ],   x_t = α x_0 + σ z,  t and c from `times`, w from `weights`
     AcrossNoise   E_t [ c(t) σ(t)² ℓ(s(·, t), x_t) ],      ℓ any objective for one score
+    Dropout       another objective, each row's conditions forgotten with probability p
 
 Since |x̂ − x_0|² differs from its least value by |x̂ − E[x_0|x_t]|² in the mean, the first is denoising score matching at every
 level (Vincent 2011), whatever the network predicts; the second lifts score matching without a clean target, sliced or exact.
@@ -13,9 +14,10 @@ from dataclasses import dataclass, field
 from jaxtyping import Float
 from torch import Tensor
 
+from ..errors import RangeError
 from ..models import Denoiser
 from ..noises import Gaussian
-from ..tensors import Draws, normal, sum_event
+from ..tensors import Draws, normal, sum_event, uniform
 from . import weights
 from .base import Objective
 from .static import Implicit
@@ -85,3 +87,32 @@ class AcrossNoise(Objective):
     def score_weight(self, noise: Gaussian, t: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         """σ²: how much ½|ŝ − s|² counts at t."""
         return noise.scales(t)[1] ** 2
+
+
+@dataclass(frozen=True)
+class Dropout(Objective):
+    """ℓ with each row's label forgotten with probability ``part``: one network learns with and without conditions.
+
+    What classifier-free guidance needs (Ho & Salimans 2022, algorithm 1, arXiv:2207.12598). A forgotten label is ``null``, which
+    the networks of this library take for "no label" when it equals their number of classes.
+    Raises: RangeError unless 0 ≤ part ≤ 1.
+
+    >>> import torch; from scorefield.exact import Gaussian; from scorefield.noises import VP
+    >>> known = Gaussian(torch.zeros(2), torch.eye(2)).denoiser(VP())
+    >>> Dropout(null=10)(known, torch.ones(3, 2), label=torch.arange(3)).shape
+    torch.Size([3])
+    """
+
+    objective: Objective = field(default_factory=Diffusion)
+    part: float = 0.1
+    null: int = 0
+
+    def __post_init__(self):
+        if not 0 <= self.part <= 1:
+            raise RangeError(f"Dropout(part={self.part:g}): part is a probability, between 0 and 1.")
+
+    def __call__(self, model: Denoiser, x: Values, generator: Draws | None = None, **cond) -> Losses:
+        if "label" in cond:
+            forgotten = uniform(x.new_empty(len(x)), generator) < self.part
+            cond["label"] = cond["label"].masked_fill(forgotten, self.null)
+        return self.objective(model, x, generator, **cond)

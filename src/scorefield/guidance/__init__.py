@@ -1,0 +1,5 @@
+"""Functions from denoisers to a denoiser."""
+
+from .free import Free
+
+__all__ = ["Free"]

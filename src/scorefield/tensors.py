@@ -14,7 +14,7 @@ import math
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from .errors import ShapeError
@@ -24,7 +24,7 @@ _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 
 
-def expand(t: Float[Tensor, "*batch"] | float, x: Float[Tensor, "batch *event"]) -> Tensor:
+def expand(t: Shaped[Tensor, "*batch"] | float, x: Float[Tensor, "batch *event"]) -> Tensor:
     """t of shape () or (batch,), viewed so that it multiplies x of shape (batch, \\*event) row by row.
 
     Raises: ShapeError for any other shape of t.

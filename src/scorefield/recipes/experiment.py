@@ -49,9 +49,12 @@ class Experiment:
         model: a `Denoiser`, or any module that is a score.
         objective: (model, x) -> one loss per example.
         data: rows in the model's units, with held-out rows and the way back.
-        steps, batch: how long to train, on how many rows at a time.
+        steps: how long to train.
+        batch: on how many rows at a time.
         training: further arguments of `train`: learning_rate, warmup, clip, truth, evaluate_every, …
-        sampler, sampling_steps, times: how to draw samples; an explicit grid ``times`` goes before the number of steps.
+        sampler: how to draw samples; by default what suits the model.
+        sampling_steps: steps of the walk.
+        times: an explicit grid, which goes before the number of steps.
         seed: of initial weights (see `seeded`), batches, noise and samples.
         count: how many samples the report looks at.
         report: the recipe's own numbers and pictures, from the trained model; None for none.

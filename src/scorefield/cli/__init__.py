@@ -73,7 +73,7 @@ def app(words: Sequence[str] = ()) -> Any:
 def _callback() -> Act:
     import typer
 
-    def tell(wanted: bool) -> None:
+    def tell(wanted: bool | None) -> None:
         if wanted:
             from .. import __version__
 
@@ -81,7 +81,9 @@ def _callback() -> Act:
             raise typer.Exit
 
     def start(
-        version: Annotated[bool, typer.Option("--version", callback=tell, is_eager=True, help="say which")] = False,
+        version: Annotated[
+            bool | None, typer.Option("--version", callback=tell, is_eager=True, help="say which")
+        ] = None,
         debug: Annotated[bool, typer.Option("--debug", help="show the traceback of an error")] = False,
     ) -> None:
         """Learn the score ∇log p from samples, and use it."""
@@ -127,7 +129,7 @@ def _command(recipe: Recipe, act: Act, own: list[tuple[str, Any, Any, Any]]) -> 
 
     known = options(recipe)
 
-    def run(ctx: typer.Context, **values: Any) -> None:
+    def run(ctx: Any, **values: Any) -> None:
         with told():
             mine = {name: values.pop(name) for name, *_ in own}
             typed = {each.name for each in known if _typed(ctx, each.name)}

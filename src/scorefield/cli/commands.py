@@ -19,7 +19,6 @@ from ..recipes import pictures
 from ..recipes.find import names
 from ..recipes.measure import Measures, distances, table
 from ..recipes.table import csv
-from ..sampling import sample as draw
 from . import trained
 from .named import known, sampler
 from .told import told
@@ -37,6 +36,9 @@ def sample(
         typer.Option("--sampler", help='such as heun or "Ancestral(eta=0.5)"; by default what the recipe chose'),
     ] = None,
     seed: Annotated[int, typer.Option(help="sample i of a seed is the same whatever n is")] = 0,
+    label: Annotated[
+        int | None, typer.Option(help="the class to draw, for runs on labelled data; by default all, evenly")
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="a .png picture, or numbers in the data's units as .npy, .npz or .csv", show_default=False),
@@ -46,14 +48,13 @@ def sample(
     """Draw new samples from a trained run."""
     with told():
         found = trained.opened(run, recipe)
-        chosen = sampler(name) if name else found.sampling["sampler"]
+        how = found.sampling
+        if name or steps:
+            how = replace(how, sampler=sampler(name) if name else how.sampler, steps=steps or how.steps, times=None)
         seen = pictures.are_images(found.shape) or found.shape == (2,)
         path = out or run / f"drawn-{seed}.{'png' if seen else 'csv'}"
         write = _writer(path, found)
-        times = None if name or steps else found.sampling["times"]
-        count = steps or found.sampling["steps"]
-        drawn = draw(found.model, n, steps=count, sampler=chosen, times=times, seed=seed, shape=found.shape)
-        write(drawn.cpu())
+        write(how.sample(found.model, n, shape=found.shape, seed=seed, label=label))
         typer.echo(f"{n} samples in {path}")
 
 
@@ -111,9 +112,8 @@ def _compared(found: trained.Trained, data: str, n: int) -> Measures:
     rows = found.scaling.to_model(source.scaling.to_data(torch.cat([source.train, source.held_out])))
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))
     half = min(n, len(rows) // 2)
-    how = found.sampling
-    drawn = draw(found.model, n, steps=how["steps"], sampler=how["sampler"], times=how["times"], shape=found.shape)
-    return distances(drawn.cpu(), rows[order[:half]], [rows[order[half : 2 * half]]])
+    drawn = found.sampling.sample(found.model, n, shape=found.shape)
+    return distances(drawn, rows[order[:half]], [rows[order[half : 2 * half]]])
 
 
 def _writer(path: Path, found: trained.Trained) -> Callable[[Tensor], object]:

@@ -13,6 +13,7 @@ from torch import nn
 from ..checkpoints import facts, load
 from ..data import Scaling
 from ..errors import RangeError, RunError
+from ..recipes.drawing import Drawing
 from ..recipes.experiment import Finished
 from ..recipes.find import Recipe, find, names
 
@@ -39,9 +40,9 @@ class Trained:
         return self.about.get("scaling", Scaling.identity())
 
     @property
-    def sampling(self) -> dict[str, Any]:
-        """Sampler, steps and grid that the recipe chose."""
-        return self.about.get("sampling", {"sampler": None, "steps": 20, "times": None})
+    def sampling(self) -> Drawing:
+        """How the recipe chose to draw."""
+        return self.about.get("sampling", Drawing())
 
 
 def trust(recipe: str | None) -> tuple[str, ...]:

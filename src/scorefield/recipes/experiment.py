@@ -19,18 +19,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from .. import files, plots
 from ..checkpoints import Run, facts, read_log
-from ..data import Dataset
+from ..data import Dataset, batches
 from ..errors import RangeError, RunError
-from ..models import Denoiser
-from ..samplers import Multistep, Sampler, State
-from ..sampling import sample, walk
+from ..samplers import State
 from ..training import Progress, bar, train
 from . import pictures
+from .drawing import Drawing
 from .measure import Measures, plain, table
 
 if TYPE_CHECKING:
@@ -71,9 +69,7 @@ class Experiment:
     steps: int
     batch: int = 128
     training: Mapping[str, Any] = field(default_factory=dict)
-    sampler: Sampler | None = None
-    sampling_steps: int = 20
-    times: Float[Tensor, "times"] | None = None
+    drawing: Drawing = field(default_factory=Drawing)
     seed: int = 0
     count: int = 2000
     report: Report | None = None
@@ -82,8 +78,9 @@ class Experiment:
         rate = self.training.get("learning_rate", 1e-3)
         if not 0 < rate < math.inf:
             raise RangeError(f"Experiment(learning_rate={rate:g}): learning_rate must be positive and finite.")
-        if self.sampling_steps < 1:
-            raise RangeError(f"Experiment(sampling_steps={self.sampling_steps}): at least one step leads to the data.")
+        for name in ("steps", "batch", "sampling_steps"):
+            if getattr(self, name) < 1:
+                raise RangeError(f"Experiment({name}={getattr(self, name)}): {name} must be at least 1.")
         if self.report is not None and 0 < self.count < 100:
             raise RangeError(f"Experiment(count={self.count}): a report compares at least 100 samples.")
 
@@ -110,12 +107,12 @@ class Experiment:
             progress = train(
                 self.model,
                 self.objective,
-                self.data.batches(self.batch, seed=self.seed),
+                batches(self.data.train, self.batch, seed=self.seed, **self._labelled(self.data.labels)),
                 steps=self.steps,
                 seed=self.seed,
                 save=run.save_state,
                 state=state,
-                **{"held_out": self.data.held_out, "save_every": max(1, self.steps // 10), **self.training},
+                **{"held_out": self._held_out(), "save_every": max(1, self.steps // 10), **self.training},
             )
             # Closed here and now on Ctrl-C, which saves the state, and not whenever the garbage collector comes.
             with closing(run.record(progress, every=max(1, self.steps // 2000))) as steps:  # type: ignore[type-var]
@@ -166,7 +163,7 @@ class Experiment:
 
     def _open(self, out: Path, resume: bool, about: dict[str, Any]) -> Run:
         if resume:
-            trust = ("scorefield", type(self.sampler).__module__.partition(".")[0])
+            trust = ("scorefield", type(self.drawing.sampler).__module__.partition(".")[0])
             recorded = facts(out, trust=trust).get("data", {}).get("fingerprint")
             if recorded not in (None, self.data.fingerprint):
                 raise RunError(f"run {out}: its data were {recorded}, these are {self.data.fingerprint}: other rows.")
@@ -186,7 +183,7 @@ class Experiment:
             seed=self.seed,
             data=data,
             scaling=self.data.scaling,
-            sampling={"sampler": self.sampler, "steps": self.sampling_steps, "times": self.times},
+            sampling=self.drawing,
         )
 
     def _previewed(self, progress: Iterator[Progress], out: Path) -> Iterator[Progress]:
@@ -201,9 +198,15 @@ class Experiment:
                 last = time.monotonic()
             yield each
 
+    def _labelled(self, labels: Tensor | None) -> dict[str, Tensor]:
+        return {} if self.drawing.classes is None or labels is None else {"label": labels}
+
+    def _held_out(self) -> Tensor | dict[str, Tensor]:
+        labelled = self._labelled(self.data.held_out_labels)
+        return {"x": self.data.held_out, **labelled} if labelled else self.data.held_out
+
     def _sample(self, model: nn.Module, n: int) -> Tensor:
-        how = {"steps": self.sampling_steps, "sampler": self.sampler, "times": self.times, "seed": self.seed}
-        return sample(model, n, shape=self.data.shape, **how).cpu()  # type: ignore[arg-type]
+        return self.drawing.sample(model, n, shape=self.data.shape, seed=self.seed)
 
 
 @dataclass(frozen=True)
@@ -226,10 +229,7 @@ class Finished:
     def walk(self, n: int) -> list[State]:
         """The states of n walks, on the CPU."""
         each = self.experiment
-        sampler = each.sampler or (Multistep() if isinstance(self.model, Denoiser) else None)
-        how = {"steps": each.sampling_steps, "sampler": sampler, "times": each.times, "seed": each.seed}
-        states = walk(self.model, n, shape=each.data.shape, **how)  # type: ignore[arg-type]
-        return [State(state.x.cpu(), state.t.cpu(), state.denoised) for state in states]
+        return list(each.drawing.walk(self.model, n, shape=each.data.shape, seed=each.seed))
 
     def save(self, picture: "Figure", name: str) -> Path:
         """The picture as a file of the run. Raises: StorageError."""

@@ -45,7 +45,7 @@ def plane(data: Rows) -> Callable[[Rows], Float[Tensor, "rows 2"]]:
     return lambda x: (x.flatten(1).cpu() - centre) @ axes
 
 
-def samples(drawn: Rows, data: Rows, *, title: str = "") -> "Figure":
+def samples(drawn: Rows, data: Float[Tensor, "m *event"], *, title: str = "") -> "Figure":
     """Sixteen images in a grid, or points beside as many rows of the data."""
     if are_images(tuple(drawn.shape[1:])):
         return plots.grid(drawn[:16], columns=4, title=title)

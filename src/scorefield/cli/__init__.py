@@ -15,6 +15,8 @@ from ..recipes.find import Recipe, find, names
 from .options import options, story, summary
 from .told import TRACEBACK, told
 
+__all__ = ["app", "main"]
+
 Act = Callable[..., None]
 
 

@@ -2,7 +2,8 @@
 
 The recipe `digits` trains first; the peer then gets exactly the seconds that took, with what serves it best here: about a
 million weights, linear betas, AdamW with warm-up and cosine decay, its own weight average, and the fastest of its precisions
-(see ``benchmarks/speed.py``). A classifier trained apart on the real training digits judges 2,000 samples of both: Fréchet
+(see ``benchmarks/speed.py``). The recipe learns from labels, so the peer is given them too, with a tenth forgotten, and is drawn
+with and without guidance; ``--unlabelled`` trains it without any. A classifier trained apart on the real training digits judges 2,000 samples of both: Fréchet
 distance of its features to held-out digits, with the floor that real digits have; sampling is timed in alternating rounds.
 ``pip install diffusers`` first. ``--minutes`` 9 is the recipe's own budget.
 """
@@ -13,16 +14,20 @@ import time
 from pathlib import Path
 
 import torch
-from scorefield import sample
+from torch import Tensor, nn
+
+from scorefield.data import Batches, batches
 from scorefield.metrics import Judge, report
 from scorefield.plots import sheet
 from scorefield.recipes import digits
+from scorefield.recipes.experiment import Experiment
 from scorefield.tensors import Streams, normal
 from scorefield.training import bar, train
-from torch import Tensor, nn
+
+NONE = 10
 
 
-def peer() -> nn.Module:
+def peer(labelled: bool) -> nn.Module:
     """diffusers' UNet2DModel with about a million weights."""
     from diffusers import UNet2DModel
 
@@ -37,10 +42,11 @@ def peer() -> nn.Module:
         up_block_types=("UpBlock2D",) * 3,
         norm_num_groups=8,
         add_attention=False,
+        num_class_embeds=11 if labelled else None,
     ).to(memory_format=torch.channels_last)
 
 
-def train_peer(net: nn.Module, x: Tensor, seconds: float, batch: int, rate: float) -> int:
+def train_peer(net: nn.Module, x: Tensor, labels: Tensor | None, seconds: float, batch: int, rate: float) -> int:
     """DDPM's loss for so many seconds, decaying with the clock; the averaged weights end in ``net``. Returns the steps."""
     from diffusers import DDPMScheduler
     from diffusers.training_utils import EMAModel
@@ -53,11 +59,13 @@ def train_peer(net: nn.Module, x: Tensor, seconds: float, batch: int, rate: floa
         factor = min(1.0, gone / 0.05) * 0.5 * (1 + math.cos(math.pi * gone))
         for group in optimizer.param_groups:
             group["lr"] = rate * factor
-        clean = x[torch.randint(len(x), (batch,), generator=generator)]
+        rows = torch.randint(len(x), (batch,), generator=generator)
+        forgotten = torch.rand(batch, generator=generator) < 0.1
+        label, clean = None if labels is None else labels[rows].masked_fill(forgotten, NONE), x[rows]
         noise = torch.randn(clean.shape, generator=generator)
         t = torch.randint(1000, (batch,), generator=generator)
         with torch.autocast("cpu", torch.bfloat16):
-            guess = net(scheduler.add_noise(clean, noise, t), t).sample
+            guess = net(scheduler.add_noise(clean, noise, t), t, label).sample
         optimizer.zero_grad()
         nn.functional.mse_loss(guess.float(), noise).backward()
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -69,8 +77,10 @@ def train_peer(net: nn.Module, x: Tensor, seconds: float, batch: int, rate: floa
 
 
 @torch.no_grad()
-def sample_peer(net: nn.Module, n: int, steps: int, first: int = 0, chunk: int = 256) -> Tensor:
-    """DPM-Solver++(2M) with the peer's linear betas."""
+def sample_peer(
+    net: nn.Module, labels: Tensor | None, n: int, steps: int, weight: float = 1.0, chunk: int = 256
+) -> Tensor:
+    """DPM-Solver++(2M) with the peer's linear betas, guided if the weight is not 1."""
     from diffusers import DPMSolverMultistepScheduler
 
     parts = []
@@ -78,13 +88,31 @@ def sample_peer(net: nn.Module, n: int, steps: int, first: int = 0, chunk: int =
         size = min(chunk, n - start)
         solver = DPMSolverMultistepScheduler(num_train_timesteps=1000, beta_schedule="linear")
         solver.set_timesteps(steps)
-        x = normal(torch.empty(size, 1, 28, 28), Streams(0, range(first + start, first + start + size)))
+        x = normal(torch.empty(size, 1, 28, 28), Streams(0, range(start, start + size)))
+        label = None if labels is None else labels[start : start + size]
         for t in solver.timesteps:
             with torch.autocast("cpu", torch.bfloat16):
-                guess = net(x, t).sample
-            x = solver.step(guess.float(), t, x).prev_sample
+                guess = net(x, t, label).sample.float()
+                if weight != 1:
+                    plain = net(x, t, torch.full_like(label, NONE)).sample.float()
+                    guess = plain + weight * (guess - plain)
+            x = solver.step(guess, t, x).prev_sample
         parts.append(x)
     return torch.cat(parts)
+
+
+def source(recipe: Experiment) -> Batches:
+    """The recipe's batches, with labels."""
+    return batches(recipe.data.train, recipe.batch, seed=recipe.seed, label=recipe.data.labels)
+
+
+def recipe_for(minutes: float) -> Experiment:
+    """The recipe with as many steps as fit the minutes, by a short trial."""
+    trial = digits()
+    start = 0.0
+    for progress in train(trial.model, trial.objective, source(trial), steps=40, **trial.training):
+        start = time.perf_counter() if progress.step == 10 else start
+    return digits(steps=max(100, int(minutes * 60 * 30 / (time.perf_counter() - start))))
 
 
 def main() -> None:
@@ -94,46 +122,43 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=2000)
     parser.add_argument("--batch", type=int, default=64, help="the peer's")
     parser.add_argument("--rate", type=float, default=1e-3, help="the peer's learning rate")
+    parser.add_argument("--unlabelled", action="store_true", help="train the peer without labels")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmark-digits"))
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
 
-    trial = digits()
-    source = trial.data.batches(trial.batch, seed=trial.seed)
-    for _ in train(trial.model, trial.objective, source, steps=5, **trial.training):
-        pass
+    recipe = recipe_for(options.minutes)
+    data, labels, drawing = recipe.data, recipe.data.labels, recipe.drawing
     start = time.perf_counter()
-    for _ in train(trial.model, trial.objective, source, steps=15, **trial.training):
-        pass
-    steps = max(100, int(options.minutes * 60 / ((time.perf_counter() - start) / 15)))
-    recipe = digits(steps=steps)
-    source = recipe.data.batches(recipe.batch, seed=recipe.seed)
-    start = time.perf_counter()
-    for progress in bar(train(recipe.model, recipe.objective, source, steps=steps, seed=recipe.seed, **recipe.training)):
+    for progress in bar(train(recipe.model, recipe.objective, source(recipe), steps=recipe.steps, **recipe.training)):
         model = progress.average
     seconds = time.perf_counter() - start
-    print(f"scorefield: {steps} steps of {recipe.batch} in {seconds:.0f} s")
+    print(f"scorefield: {recipe.steps} steps of {recipe.batch} in {seconds:.0f} s")
 
-    net = peer()
-    print(f"peer: {train_peer(net, recipe.data.train, seconds, options.batch, options.rate)} steps of {options.batch}, same time")
+    net = peer(not options.unlabelled)
+    known = None if options.unlabelled else labels
+    steps = train_peer(net, data.train, known, seconds, options.batch, options.rate)
+    print(f"peer: {steps} steps of {options.batch} in the same time")
     net.eval()
 
+    asked = None if options.unlabelled else drawing.labels(options.samples)
     calls = {
-        "scorefield": lambda n, first: sample(model, n + first, times=recipe.times, sampler=recipe.sampler)[first:],
-        "peer, 50 steps": lambda n, first: sample_peer(net, n, 50, first),
-        "peer, 100 steps": lambda n, first: sample_peer(net, n, 100, first),
+        "scorefield": lambda n: drawing.sample(model, n, shape=model.shape),
+        "peer, 50 steps": lambda n: sample_peer(net, asked, n, 50),
+        "peer, 100 steps": lambda n: sample_peer(net, asked, n, 100),
     }
+    if not options.unlabelled:
+        calls["peer, 50 steps guided"] = lambda n: sample_peer(net, asked, n, 50, drawing.weight)
     rounds: dict[str, list[float]] = {name: [] for name in calls}
     drawn = {}
     for _ in range(3):
         for name, call in calls.items():
             start = time.perf_counter()
-            call(256, 0)
+            call(256)
             rounds[name].append(time.perf_counter() - start)
-    data = recipe.data
     judge = Judge.fit(data.train, data.labels, classes=10, seed=1)
     for name, call in calls.items():
-        drawn[name] = call(options.samples, 0)
+        drawn[name] = call(options.samples)
         sheet(drawn[name][:100], options.out / f"{name.replace(', ', '-').replace(' ', '-')}.png")
         found = report(judge, drawn[name], data.held_out, data.train)
         cost = sorted(rounds[name])

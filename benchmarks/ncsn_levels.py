@@ -49,7 +49,7 @@ def trained(experiment: Experiment, folder: Path) -> torch.nn.Module:
 
 def walked(experiment: Experiment, model: torch.nn.Module, start: Tensor, times: Tensor) -> Tensor:
     """Where annealed Langevin dynamics leads from these starts."""
-    for state in experiment.sampler.walk(model, start, times, Streams(1, range(len(start)))):
+    for state in experiment.drawing.sampler.walk(model, start, times, Streams(1, range(len(start)))):
         x = state.x
     return x
 
@@ -72,13 +72,13 @@ def main() -> None:
     copied, default = experiments["copied"], experiments["default"]
     data, n = copied.data, options.samples
     z = normal(torch.empty(n, *data.shape), Streams(0, range(n)))
-    real = data.held_out[torch.arange(n) % len(data.held_out)]
+    real = data.held_out[torch.linspace(0, len(data.held_out) - 1, n).long()]
     top, twenty = default.model.noise.sigma_max, logsnr(default.model.noise, 20, floor=0.01)
     walks = {
-        "copied, from N(0, I)": (copied, models["copied"], z, copied.times),
-        "copied, from N(0, 0.1² I)": (copied, models["copied"], 0.1 * z, copied.times),
-        "copied, from real digits + 0.1 z": (copied, models["copied"], real + 0.1 * z, copied.times),
-        f"default, from N(0, {top:.1f}² I)": (default, models["default"], top * z, default.times),
+        "copied, from N(0, I)": (copied, models["copied"], z, copied.drawing.times),
+        "copied, from N(0, 0.1² I)": (copied, models["copied"], 0.1 * z, copied.drawing.times),
+        "copied, from real digits + 0.1 z": (copied, models["copied"], real + 0.1 * z, copied.drawing.times),
+        f"default, from N(0, {top:.1f}² I)": (default, models["default"], top * z, default.drawing.times),
         f"default network, 20 levels from {top:.1f}": (default, models["default"], top * z, twenty),
     }
     judge = metrics.Judge.fit(data.train, data.labels)
@@ -99,7 +99,7 @@ def main() -> None:
     for k, x in enumerate(drawn.values()):
         plots.sheet(x[:32], options.out / f"walk{k}.png", columns=8)
     for name, experiment in experiments.items():
-        norms = score_norms(models[name], data.held_out[:256], experiment.times[:-1])
+        norms = score_norms(models[name], data.held_out[:256], experiment.drawing.times[:-1])
         plots.save(norm_picture(norms, data.held_out[0].numel()), options.out / f"norms_{name}.png")
 
 

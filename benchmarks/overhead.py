@@ -8,6 +8,7 @@ import statistics
 import time
 
 import torch
+
 from scorefield.recipes import digits
 from scorefield.samplers import Ancestral, Heun, Multistep
 from scorefield.tensors import Streams

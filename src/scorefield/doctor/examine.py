@@ -56,7 +56,7 @@ def examine(target: Any, *, samples: int = 128, rows: int = 16, seed: int = 0) -
     if isinstance(target, Dataset):
         return [levels.advice(target.train)]
     experiment = getattr(target, "experiment", target)
-    if not all(hasattr(experiment, name) for name in ("model", "data", "objective", "sampler")):
+    if not all(hasattr(experiment, name) for name in ("model", "data", "objective", "drawing")):
         raise DataError(f"doctor of {type(target).__name__}: wanted rows, a Dataset, an Experiment or a run.")
     drawn = target.sample(samples) if target is not experiment and samples else None
     subject = _subject(experiment, getattr(target, "model", experiment.model), drawn)
@@ -79,11 +79,11 @@ def opened(folder: Path) -> Any:
 
 
 def _subject(experiment: Any, model: Any, samples: Tensor | None) -> Subject:
-    data, sampler, grid, ladder = experiment.data, experiment.sampler, None, None
+    drawing = experiment.drawing
+    data, sampler, grid, ladder = experiment.data, drawing.sampler, None, None
     if isinstance(model, Denoiser):
         sampler = sampler or Multistep()
-        times = getattr(experiment, "times", None)
-        grid = sampler.times(model, experiment.sampling_steps) if times is None else times
+        grid = sampler.times(model, drawing.steps) if drawing.times is None else drawing.times
         chosen = getattr(getattr(experiment.objective, "times", None), "levels", None)
         ladder = chosen(model.noise) if chosen is not None and isinstance(model.noise, Gaussian) else None
     return Subject(data.train, data.held_out, model, sampler, grid, ladder, samples)

@@ -11,7 +11,7 @@ import math
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from ..errors import RangeError
@@ -47,7 +47,7 @@ def distances(x: Values, rows: int = ROWS) -> Distances:
     return Distances(float(apart.max()), float(apart.median()), float(nearest_others(some)[0].median()))
 
 
-def thinned(x: Values, rows: int) -> Values:
+def thinned(x: Shaped[Tensor, "all *event"], rows: int) -> Shaped[Tensor, "some *event"]:
     """At most ``rows`` rows of x, evenly spaced.
 
     >>> thinned(torch.arange(5.0), 3).tolist()

@@ -46,7 +46,13 @@ def better_than_zero(model: Denoiser, held_out: Values, *, tolerance: float = 0.
     return Finding(what, Verdict.GOOD, numbers, "The model beats a score of zero at every noise level.")
 
 
-def copied(samples: Values, train: Values, held_out: Values, *, neighbours: int = 50) -> Finding:
+def copied(
+    samples: Float[Tensor, "n *event"],
+    train: Float[Tensor, "m *event"],
+    held_out: Float[Tensor, "l *event"],
+    *,
+    neighbours: int = 50,
+) -> Finding:
     """Are samples closer to training rows than new data are? `metrics.copies` as a finding.
 
     BAD if the fraction of copies exceeds that of held-out rows by three standard errors and one percent; LOOK if the

@@ -13,8 +13,9 @@ from ..metrics import Judge, report
 from ..models import Preconditioned, edm
 from ..networks import UNet
 from ..noises import EDM
-from ..objectives import Diffusion, LogNormal, weights
+from ..objectives import Diffusion, Dropout, LogNormal, weights
 from ..samplers import Multistep
+from .drawing import Drawing
 from .experiment import Experiment, Finished, seeded
 from .measure import Measure, Measures, distances
 
@@ -22,20 +23,24 @@ from .measure import Measure, Measures, distances
 def digits(
     *,
     data: str = "digits",
-    width: int = 128,
-    multipliers: tuple[int, ...] = (1, 1),
-    blocks: int = 1,
+    width: int = 48,
+    multipliers: tuple[int, ...] = (1, 2),
+    blocks: int = 2,
     patch: int = 2,
     heads: int = 0,
-    steps: int = 3000,
-    batch: int = 128,
-    learning_rate: float = 2e-3,
+    steps: int = 10_000,
+    batch: int = 64,
+    learning_rate: float = 6e-3,
     warmup: float = 0.05,
     bfloat16: bool | None = None,
     data_std: float = 0.6,
     sigma_max: float = 80.0,
     level_mean: float = -0.6,
     level_std: float = 1.3,
+    label_dropout: float = 0.1,
+    guidance: float = 1.3,
+    guidance_low: float = 0.2,
+    guidance_high: float = 3.0,
     sampling_steps: int = 20,
     floor: float = 5e-3,
     rho: float = 7.0,
@@ -61,6 +66,10 @@ def digits(
         sigma_max: the largest noise level
         level_mean: mean of the logarithm of the noise levels trained on
         level_std: standard deviation of the logarithm of the noise levels trained on
+        label_dropout: part of the labels that are forgotten in training, so that guidance has something to compare with
+        guidance: weight of the label in sampling; 1 is the plain conditional model, more is clearer and less varied
+        guidance_low: noise level below which there is no guidance
+        guidance_high: noise level above which there is no guidance
         sampling_steps: steps of the walk from noise to images
         floor: noise level from which the last step goes to zero
         rho: exponent of the grid of noise levels; larger spends more steps at small ones
@@ -77,19 +86,27 @@ def digits(
             f"digits(data={data!r}): events of shape {rows.shape}; square images (channels, size, size) wanted."
         )
     compute = torch.bfloat16 if (fast_bfloat16() if bfloat16 is None else bfloat16) else None
+    classes = None if rows.labels is None else int(rows.labels.max()) + 1
     with seeded(seed):
-        network = UNet(rows.shape[0], rows.shape[1], width, multipliers, blocks, patch, heads, compute=compute)
+        network = UNet(rows.shape[0], rows.shape[1], width, multipliers, blocks, patch, heads, classes, compute)
     model = Preconditioned(network, EDM(sigma_max), partial(edm, data_std=data_std))
+    objective = Diffusion(LogNormal(level_mean, level_std), partial(weights.edm, data_std=data_std))
     return Experiment(
         model,
-        Diffusion(LogNormal(level_mean, level_std), partial(weights.edm, data_std=data_std)),
+        objective if classes is None else Dropout(objective, label_dropout, null=classes),
         rows,
         steps=steps,
         batch=batch,
         training={"learning_rate": learning_rate, "warmup": warmup},
-        sampler=Multistep(),
-        sampling_steps=sampling_steps,
-        times=karras(model.noise, sampling_steps, rho=rho, floor=floor),
+        drawing=Drawing(
+            Multistep(),
+            sampling_steps,
+            karras(model.noise, sampling_steps, rho=rho, floor=floor),
+            classes,
+            guidance,
+            guidance_low,
+            guidance_high,
+        ),
         seed=seed,
         count=samples,
         report=partial(judged, judge_steps=judge_steps),

@@ -50,9 +50,7 @@ class Experiment:
         steps: how long to train.
         batch: on how many rows at a time.
         training: further arguments of `train`: learning_rate, warmup, clip, truth, evaluate_every, …
-        sampler: how to draw samples; by default what suits the model.
-        sampling_steps: steps of the walk.
-        times: an explicit grid, which goes before the number of steps.
+        drawing: how to draw samples, and with which labels.
         seed: of initial weights (see `seeded`), batches, noise and samples.
         count: how many samples the report looks at.
         report: the recipe's own numbers and pictures, from the trained model; None for none.
@@ -78,7 +76,7 @@ class Experiment:
         rate = self.training.get("learning_rate", 1e-3)
         if not 0 < rate < math.inf:
             raise RangeError(f"Experiment(learning_rate={rate:g}): learning_rate must be positive and finite.")
-        for name in ("steps", "batch", "sampling_steps"):
+        for name in ("steps", "batch"):
             if getattr(self, name) < 1:
                 raise RangeError(f"Experiment({name}={getattr(self, name)}): {name} must be at least 1.")
         if self.report is not None and 0 < self.count < 100:

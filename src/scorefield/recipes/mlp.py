@@ -1,6 +1,7 @@
 """Digits by a network that knows nothing of images: three residual layers on a vector of pixels."""
 
 from functools import partial
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -15,6 +16,7 @@ from ..objectives import Diffusion, LogNormal, weights
 from ..samplers import Multistep
 from ..tensors import normal
 from .digits import judged
+from .drawing import Drawing
 from .experiment import Experiment, Finished, seeded
 from .measure import Measure, Measures
 from .projection import Plane, picture
@@ -85,8 +87,7 @@ def mlp(
         steps=steps,
         batch=batch,
         training={"learning_rate": learning_rate},
-        sampler=Multistep(),
-        sampling_steps=sampling_steps,
+        drawing=Drawing(Multistep(), sampling_steps),
         seed=seed,
         count=samples,
         report=partial(report, judge_steps=judge_steps),
@@ -95,8 +96,7 @@ def mlp(
 
 def report(finished: Finished, *, judge_steps: int = 600) -> Measures:
     """field.png, how far its arrows are from the known ones, and what a judge trained apart says of the samples."""
-    model, data = finished.model, finished.experiment.data
-    assert isinstance(model, Denoiser)
+    model, data = cast(Denoiser, finished.model), finished.experiment.data
     finished.save(picture(model, data.train, data.labels, RATIOS), "field.png")
     errors = {f"field_at_{r:g}": Measure(field_error(model, data.train, r), meaning=_MEANING) for r in RATIOS}
     return {**errors, **(judged(finished, judge_steps=judge_steps) if finished.count else {})}

@@ -9,7 +9,7 @@ If s is a gradient of log densities, E|s|² = (d − lost)/σ²: its length stay
 
 import math
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from jaxtyping import Float
@@ -28,6 +28,7 @@ from ..samplers import AnnealedLangevin
 from ..tensors import Streams, sum_event
 from ..training import constant
 from .digits import judged
+from .drawing import Drawing
 from .experiment import Experiment, Finished, seeded
 from .measure import Measures
 
@@ -75,7 +76,7 @@ def ncsn(
     Raises: RangeError unless 0 < sigma_min < sigma_max and there are at least 2 levels.
 
     >>> experiment = ncsn(levels=20, steps=10)
-    >>> round(experiment.model.noise.sigma_max, 1), len(experiment.times)
+    >>> round(experiment.model.noise.sigma_max, 1), len(experiment.drawing.times)
     (29.6, 21)
     """
     rows = open_data(data)
@@ -103,8 +104,7 @@ def ncsn(
         steps=steps,
         batch=batch,
         training={"learning_rate": learning_rate, "warmup": 0.0, "decay": constant, "clip": 1.0},
-        sampler=AnnealedLangevin(langevin_steps, step_size),
-        times=logsnr(noise, levels, floor=sigma_min),
+        drawing=Drawing(AnnealedLangevin(langevin_steps, step_size), levels, logsnr(noise, levels, floor=sigma_min)),
         seed=seed,
         count=samples,
         report=partial(report, judge_steps=judge_steps),
@@ -114,8 +114,7 @@ def ncsn(
 def report(finished: Finished, *, judge_steps: int = 600) -> Measures:
     """norms.png, a line of score norms in log.jsonl, and what a judge trained apart says of the samples."""
     data = finished.experiment.data
-    model, times = finished.model, finished.experiment.times
-    assert isinstance(model, Denoiser) and times is not None
+    model, times = cast(Denoiser, finished.model), cast(Tensor, finished.experiment.drawing.times)
     norms = score_norms(model, data.held_out[:256], times[:-1])
     finished.save(norm_picture(norms, data.held_out[0].numel()), "norms.png")
     log = read_log(finished.folder)

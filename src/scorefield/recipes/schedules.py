@@ -28,6 +28,7 @@ from ..noises import EDM
 from ..objectives import Diffusion, EvenLevels, Levels, weights
 from ..samplers import Multistep
 from ..training import HeldOut
+from .drawing import Drawing
 from .experiment import Experiment, Finished, seeded
 from .measure import Measure, Measures, table
 from .measure import distances as to_data
@@ -123,8 +124,9 @@ def schedules(
             steps=steps,
             batch=batch,
             training={"learning_rate": learning_rate},
-            sampler=Multistep(),
-            times=torch.cat([noise.time(ladder.levels(noise)), torch.zeros(1, dtype=torch.float64)]),
+            drawing=Drawing(
+                Multistep(), times=torch.cat([noise.time(ladder.levels(noise)), torch.zeros(1, dtype=torch.float64)])
+            ),
             seed=seed,
             count=samples,
             report=report,
@@ -168,9 +170,9 @@ def picture(found: Mapping[str, list[dict[str, dict]]]) -> "Figure":
         left.bar(
             k, fidelity.value, yerr=fidelity.error, color=colour, width=0.6, error_kw={"ecolor": INK, "capsize": 4}
         )
-        left.annotate(
-            str(fidelity), (k, fidelity.value + fidelity.error), (0, 4), textcoords="offset points", ha="center"
-        )
+        floor = parts[0]["mmd2"].get("reference")
+        above = (k, max(fidelity.value + fidelity.error, floor or 0.0))
+        left.annotate(str(fidelity), above, (0, 4), textcoords="offset points", ha="center", color=INK)
         keys = [key for key in parts[0] if key.startswith(LOSS_AT)]
         curve = [_over([part[key] for part in parts]) for key in keys]
         right.errorbar(
@@ -183,7 +185,6 @@ def picture(found: Mapping[str, list[dict[str, dict]]]) -> "Figure":
             capsize=3,
             label=f"{name} levels",
         )
-        floor = parts[0]["mmd2"].get("reference")
     if floor is not None:
         left.axhline(floor, color=INK, linestyle=":", linewidth=1.2, label="two sets of real rows")
     left.set_xticks(range(len(found)), [f"{name} levels" for name in found])

@@ -22,6 +22,7 @@ from ..models import Denoiser, Preconditioned
 from ..networks import MLP
 from ..noises import VP
 from ..objectives import Diffusion
+from .drawing import Drawing
 from .experiment import Experiment, Finished, seeded
 from .measure import Measure, Measures
 
@@ -71,7 +72,7 @@ def table(
         steps=steps,
         batch=batch,
         training={"learning_rate": learning_rate},
-        sampling_steps=sampling_steps,
+        drawing=Drawing(steps=sampling_steps),
         seed=seed,
         count=samples,
         report=_report,

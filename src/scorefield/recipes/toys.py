@@ -24,6 +24,7 @@ from ..noises import VP
 from ..objectives import Diffusion
 from ..tensors import Streams
 from . import portrait
+from .drawing import Drawing
 from .experiment import Experiment, Finished, seeded
 from .measure import Measure, Measures, distances
 
@@ -244,7 +245,7 @@ def _plane(
         steps=steps,
         batch=batch,
         training=training,
-        sampling_steps=sampling_steps,
+        drawing=Drawing(steps=sampling_steps),
         seed=seed,
         count=samples,
         report=partial(_report, draw, density),

@@ -26,6 +26,7 @@ from scorefield.doctor import Finding, Verdict
 from scorefield.errors import DataError, DivergedError, RangeError
 from scorefield.models import Denoiser
 from scorefield.objectives import Diffusion, Levels
+from scorefield.recipes.drawing import Drawing
 from scorefield.tensors import expand
 
 GOOD, LOOK, BAD = Verdict
@@ -290,9 +291,7 @@ class Parts:
     model: object
     data: object
     objective: object = field(default_factory=Diffusion)
-    sampler: object = None
-    sampling_steps: int = 8
-    times: object = None
+    drawing: Drawing = field(default_factory=lambda: Drawing(steps=8))
 
 
 @dataclass(frozen=True)
@@ -321,10 +320,8 @@ def test_data_alone_get_advice_that_the_noise_check_accepts():
 def test_a_recipe_is_judged_before_anyone_trains_it():
     x = data.digits8()
     copied = Preconditioned(lambda x, t: x, EDM(0.1))
-    parts = Parts(copied, x, Diffusion(Levels(20, 10**-2.9)), AnnealedLangevin())
-    found = verdicts(
-        doctor.examine(Parts(copied, x, parts.objective, parts.sampler, times=torch.tensor([1.0, 0.02, 0.0])))
-    )
+    drawing = Drawing(AnnealedLangevin(), times=torch.tensor([1.0, 0.02, 0.0]))
+    found = verdicts(doctor.examine(Parts(copied, x, Diffusion(Levels(20, 10**-2.9)), drawing)))
     assert found == {"distances": GOOD, "noise range": BAD, "level gaps": GOOD, "prior": BAD, "rows": GOOD}
     sane = verdicts(doctor.examine(Parts(Preconditioned(lambda x, t: x, VP()), x)))
     assert sane == {"distances": GOOD, "noise range": GOOD, "prior": GOOD, "rows": GOOD}
@@ -334,7 +331,7 @@ def test_a_run_is_judged_with_its_trained_model():
     x = torch.randn(400, 16, generator=generator())
     rows = data.Dataset(x[:300], x[300:], data.Scaling.identity())
     known = exact.Gaussian(torch.zeros(16), torch.eye(16)).denoiser(VP())
-    run = Trained(Parts(known, rows, sampler=PredictorCorrector()), known)
+    run = Trained(Parts(known, rows, drawing=Drawing(PredictorCorrector(), 8)), known)
     found = verdicts(doctor.examine(run))
     assert found["gradient field"] is GOOD
     assert found["step size"] is GOOD
@@ -347,7 +344,9 @@ def test_a_static_score_is_tried_at_the_data():
     rows = data.Dataset(x[:30], x[30:], data.Scaling.identity())
     score = nn.Linear(2, 2, bias=False)
     score.weight.data = torch.tensor([[-1.0, 0.0], [0.0, -30.0]])
-    found = {f.what: f for f in doctor.examine(Trained(Parts(score, rows, None, Langevin(0.1)), score), samples=0)}
+    found = {
+        f.what: f for f in doctor.examine(Trained(Parts(score, rows, None, Drawing(Langevin(0.1))), score), samples=0)
+    }
     assert found.keys() == {"distances", "rows", "gradient field", "step size"}
     assert found["step size"].verdict is BAD
     assert found["step size"].numbers["at the data"] == pytest.approx(0.5 * 0.1 * 30, rel=1e-3)

@@ -10,6 +10,7 @@ from torch import nn
 from scorefield import exact
 from scorefield.errors import DivergedError
 from scorefield.recipes import Finished, find
+from scorefield.recipes.drawing import Drawing
 
 TINY = {"data": "digits8", "patch": 1, "width": 8, "steps": 6, "batch": 16, "samples": 100, "judge_steps": 150}
 
@@ -28,14 +29,14 @@ def test_a_short_run_leaves_a_whole_folder(tmp_path):
 
 
 def test_a_run_at_full_size_of_a_few_steps(tmp_path):
-    small = {"width": 16, "steps": 2, "batch": 8, "samples": 100, "judge_steps": 5, "sampling_steps": 2}
-    found = find("digits")(**small, bfloat16=False).run(tmp_path / "run", show=str)
+    small = {"width": 16, "multipliers": (1, 1), "blocks": 1, "batch": 8, "bfloat16": False, "sampling_steps": 2}
+    found = find("digits")(**small, steps=2, samples=100, judge_steps=5).run(tmp_path / "run", show=str)
     assert found["frechet"].value > 10 * found["frechet"].reference
 
 
 @pytest.fixture
 def digits8():
-    return replace(find("digits")(**TINY), times=None, sampling_steps=30, count=150)
+    return replace(find("digits")(**TINY), drawing=Drawing(steps=30), count=150)
 
 
 def judged(experiment, model, tmp_path):

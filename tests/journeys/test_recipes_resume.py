@@ -62,6 +62,7 @@ import torch
 from torch import nn
 
 import scorefield as sf
+from scorefield.recipes.drawing import Drawing
 from scorefield.recipes.experiment import Experiment, seeded
 
 
@@ -89,7 +90,7 @@ def own_rings(*, width: int = 8, steps: int = 20) -> Experiment:
     data = sf.data.prepare(points, name="rings", scaling=sf.data.Scaling.identity())
     with seeded(0):
         model = sf.Preconditioned(Tiny(width), sf.VP())
-    return Experiment(model, sf.Diffusion(), data, steps=steps, batch=16, sampling_steps=4, count=100)
+    return Experiment(model, sf.Diffusion(), data, steps=steps, batch=16, drawing=Drawing(steps=4), count=100)
 '''
 
 

@@ -2,7 +2,6 @@
 
 import json
 import time
-from dataclasses import replace
 
 import pytest
 import torch
@@ -36,7 +35,7 @@ def test_a_short_run_leaves_a_whole_folder(name, tmp_path):
 
 @pytest.fixture
 def mixture():
-    return replace(find("mixture")(rows=600, samples=1500), sampling_steps=30)
+    return find("mixture")(rows=600, samples=1500, sampling_steps=30)
 
 
 def judged(experiment, model, tmp_path):

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+
 from scorefield.errors import RangeError
 from scorefield.exact import Gaussian, Mixture
 from scorefield.guidance import Free

@@ -31,7 +31,7 @@ def even(noise: Gaussian, steps: int, *, floor: float = 2e-3, ceiling: float | N
 def karras(
     noise: Gaussian, steps: int, *, rho: float = 7.0, floor: float = 2e-3, ceiling: float | None = None
 ) -> Float[Tensor, "times"]:
-    """steps + 1 times, even in (σ/α)^{1/ρ}, then 0: most steps where detail forms. The default.
+    """steps + 1 times, even in (σ/α)^{1/ρ}, then 0: most steps where detail forms, made for `Heun`.
 
     Karras et al. (2022), eq. 5, arXiv:2206.00364. Raises: RangeError for steps < 1, rho ≤ 0, or a floor outside the noise's range.
 
@@ -47,7 +47,7 @@ def karras(
 
 
 def logsnr(noise: Gaussian, steps: int, *, floor: float = 2e-3, ceiling: float | None = None) -> Float[Tensor, "times"]:
-    """steps + 1 times, even in log(σ/α), then 0: geometric noise levels.
+    """steps + 1 times, even in log(σ/α), then 0: geometric noise levels. What samplers choose by default, from 0.01.
 
     Raises: RangeError for steps < 1 or a floor outside the noise's range.
 

@@ -60,7 +60,7 @@ def sample(
 ) -> Values:
     """n samples of the model: x_1 from the prior, walked to t = 0 in ``steps`` steps of the sampler.
 
-    A denoiser is walked down its noise levels (`Multistep` on Karras's grid unless you choose); a static score by `Langevin`
+    A denoiser is walked down its noise levels (`Multistep` on an even grid of log σ/α unless you choose); a static score by `Langevin`
     from the reference distribution of its space, where ``steps`` wants hundreds. ``shape`` is needed only if the model does
     not know its event shape; ``chunk`` bounds memory and changes nothing else; conditions are given one row a sample.
     Raises: RangeError, ShapeError, RowsError for a model that mixes rows, DivergedError if a walk explodes.

@@ -8,7 +8,7 @@ import torch
 
 from ..data import open_data
 from ..errors import ShapeError
-from ..grids import karras
+from ..grids import logsnr
 from ..metrics import Judge, report
 from ..models import Preconditioned, edm
 from ..networks import UNet
@@ -38,12 +38,11 @@ def digits(
     level_mean: float = -0.6,
     level_std: float = 1.3,
     label_dropout: float = 0.1,
-    guidance: float = 1.3,
+    guidance: float = 1.2,
     guidance_low: float = 0.2,
     guidance_high: float = 3.0,
     sampling_steps: int = 20,
-    floor: float = 5e-3,
-    rho: float = 7.0,
+    floor: float = 2e-2,
     samples: int = 2000,
     judge_steps: int = 600,
     seed: int = 0,
@@ -72,7 +71,6 @@ def digits(
         guidance_high: noise level above which there is no guidance
         sampling_steps: steps of the walk from noise to images
         floor: noise level from which the last step goes to zero
-        rho: exponent of the grid of noise levels; larger spends more steps at small ones
         samples: number of samples that the report judges
         judge_steps: training steps of the classifier that judges
         seed: of the weights, the batches, the noise and the samples
@@ -101,7 +99,7 @@ def digits(
         drawing=Drawing(
             Multistep(),
             sampling_steps,
-            karras(model.noise, sampling_steps, rho=rho, floor=floor),
+            logsnr(model.noise, sampling_steps, floor=floor),
             classes,
             guidance,
             guidance_low,

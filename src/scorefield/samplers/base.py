@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import DivergedError, RangeError, ShapeError
-from ..grids import karras
+from ..grids import logsnr
 from ..noises import Gaussian
 from ..tensors import Draws
 
@@ -58,14 +58,14 @@ class Sampler(ABC):
         """(x at time s, the x̂ that was used) from x at time t > s. Annotate ``model`` as `Score` or `Denoiser`."""
 
     def times(self, model: Callable[..., Values], steps: int) -> Grid:
-        """The grid this sampler walks best in so many steps: Karras's, unless it says otherwise."""
+        """The grid this sampler walks best in so many steps: even in log σ/α down to 0.01, unless it says otherwise."""
         noise = getattr(model, "noise", None)
         if not isinstance(noise, Gaussian):
             raise ShapeError(
                 f"{self}: it walks down the noise levels of a denoiser, and {type(model).__name__} has no noise; "
                 "wrap the network in Preconditioned, or use Langevin for a static score."
             )
-        return karras(noise, steps)
+        return logsnr(noise, steps, floor=0.01)
 
     def walk(
         self, model: Callable[..., Values], x: Values, times: Grid, generator: Draws | None = None, **cond

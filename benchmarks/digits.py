@@ -1,11 +1,11 @@
 """Digits from noise: our recipe against diffusers' U-Net, DDPM loss and DPM-Solver++, the same minutes on the same cores.
 
 The recipe `digits` trains first; the peer then gets exactly the seconds that took, with what serves it best here: about a
-million weights, linear betas, AdamW with warm-up and cosine decay, its own weight average, and the fastest of its precisions
-(see ``benchmarks/speed.py``). The recipe learns from labels, so the peer is given them too, with a tenth forgotten, and is drawn
-with and without guidance; ``--unlabelled`` trains it without any. A classifier trained apart on the real training digits judges 2,000 samples of both: Fréchet
-distance of its features to held-out digits, with the floor that real digits have; sampling is timed in alternating rounds.
-``pip install diffusers`` first. ``--minutes`` 9 is the recipe's own budget.
+million weights, linear betas, AdamW with warm-up and cosine decay, its own weight average, and the fastest of its
+precisions (see ``benchmarks/speed.py``). The recipe learns from labels, so the peer is given them too, with a tenth
+forgotten, and is drawn with and without guidance; ``--unlabelled`` trains it without any. A classifier trained apart on the
+real training digits judges 2,000 samples of both: Fréchet distance of its features to held-out digits, with the floor that
+real digits have; sampling is timed in alternating rounds. ``pip install diffusers`` first.
 """
 
 import argparse

@@ -51,7 +51,7 @@ def again(obj, trust=HERE):
 PLAIN = [None, True, 3, 0.1, "a", [1, (2, [3])], {"x": {"tuple": 1}}, float("-inf"), (), torch.float64, double, Level]
 
 
-@pytest.mark.parametrize("obj", PLAIN, ids=repr)
+@pytest.mark.parametrize("obj", PLAIN, ids=lambda obj: getattr(obj, "__name__", None) or repr(obj))
 def test_plain_values_come_back_equal(obj):
     back = again(obj)
     assert back == obj

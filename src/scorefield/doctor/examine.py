@@ -70,11 +70,13 @@ def opened(folder: Path) -> Any:
     Raises: RunError if the folder is no run or has no weights yet; UnknownNameError if its recipe is gone.
     """
     from ..checkpoints import facts
-    from ..recipes import find
+    from ..recipes.find import find, names
 
     about = facts(folder)
     if "recipe" not in about:
         raise DataError(f"run {folder}: no recipe made it, so its data are unknown; examine the parts by themselves.")
+    if about["recipe"] not in names():  # a folder's word alone makes no code run
+        raise DataError(f"run {folder}: your own recipe made it ({about['recipe']}); call it and pass its Finished run.")
     return find(about["recipe"])(**about.get("arguments", {})).finished(folder)  # type: ignore[attr-defined]
 
 

@@ -101,6 +101,17 @@ def on_page_markdown(markdown: str, **_) -> str:
     return re.sub(r"<!-- table: (\w+) -->", lambda found: TABLES[found[1]](), markdown)
 
 
+def on_page_content(html: str, **_) -> str:
+    """MkDocs calls this for every page: shapes in signatures were taken for products of names, and become strings again."""
+    shape = r'(<span class="n">Tensor</span><span class="p">,</span> )((?:<span class="[no]">[\w*]+</span>\s*)+)(?=<span class="p">\])'
+
+    def quoted(found: re.Match) -> str:
+        words = re.sub(r"<[^>]+>", "", found[2]).strip().replace("* ", "*")
+        return f'{found[1]}<span class="s2">&quot;{words}&quot;</span>'
+
+    return re.sub(shape, quoted, html)
+
+
 if __name__ == "__main__":
     for chosen in sys.argv[1:] or TABLES:
         print(TABLES[chosen](), end="\n\n")

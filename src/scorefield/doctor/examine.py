@@ -76,7 +76,9 @@ def opened(folder: Path) -> Any:
     if "recipe" not in about:
         raise DataError(f"run {folder}: no recipe made it, so its data are unknown; examine the parts by themselves.")
     if about["recipe"] not in names():  # a folder's word alone makes no code run
-        raise DataError(f"run {folder}: your own recipe made it ({about['recipe']}); call it and pass its Finished run.")
+        raise DataError(
+            f"run {folder}: your own recipe made it ({about['recipe']}); call it and pass its Finished run."
+        )
     return find(about["recipe"])(**about.get("arguments", {})).finished(folder)  # type: ignore[attr-defined]
 
 

@@ -43,7 +43,7 @@ def peer(labelled: bool) -> nn.Module:
         norm_num_groups=8,
         add_attention=False,
         num_class_embeds=11 if labelled else None,
-    ).to(memory_format=torch.channels_last)
+    )
 
 
 def train_peer(net: nn.Module, x: Tensor, labels: Tensor | None, seconds: float, batch: int, rate: float) -> int:

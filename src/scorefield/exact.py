@@ -86,37 +86,24 @@ class Known(Denoiser):
         return self.density.score(xt, alpha.to(xt.dtype), sigma.to(xt.dtype))
 
 
-class Mixture(Density):
-    """p(x) = Σ_k w_k N(x; m_k, C_k). ``covariances`` may be (K, d, d) or one (d, d) for all; weights are normalised.
+class Components(Density):
+    """What mixtures of Gaussians share: `weights` (K,), `means` (K, d), and the spectra of their covariances."""
 
-    Raises: ShapeError if the shapes disagree, RangeError for negative weights or covariances that are not positive definite.
+    weights: Float[Tensor, "components"]
+    means: Float[Tensor, "components d"]
 
-    >>> pair = Mixture(torch.ones(2), torch.tensor([[-2.0], [2.0]]), torch.eye(1))
-    >>> pair(torch.zeros(1, 1)).abs().item()
-    0.0
-    """
-
-    def __init__(
+    def _set(
         self,
         weights: Float[Tensor, "components"],
         means: Float[Tensor, "components d"],
         covariances: Float[Tensor, "*components d d"],
-    ):
-        if means.ndim != 2 or weights.shape != means.shape[:1] or covariances.shape[-2:] != (means.shape[1],) * 2:
-            raise ShapeError(
-                f"Mixture: weights {tuple(weights.shape)}, means {tuple(means.shape)}, covariances {tuple(covariances.shape)}: "
-                "wanted (K,), (K, d) and (K, d, d) or (d, d)."
-            )
-        if bool((weights < 0).any()) or not float(weights.sum()) > 0:
-            raise RangeError(f"Mixture(weights={weights.tolist()}): weights must be ≥ 0 and not all zero.")
-        self.weights = weights
-        self.means = means
-        self.covariances = covariances
+    ) -> None:
         values, vectors = torch.linalg.eigh(covariances.double().expand(len(means), -1, -1))
         if not bool((values > 0).all()):
             raise RangeError(
-                f"Mixture: smallest eigenvalue {float(values.min()):g} of a covariance; all must be positive."
+                f"{type(self).__name__}: smallest eigenvalue {float(values.min()):g} of a covariance; all must be positive."
             )
+        self.weights, self.means = weights, means
         self._values, self._vectors = values.to(means), vectors.to(means)
 
     @property
@@ -157,17 +144,48 @@ class Mixture(Density):
         return self.means[k] + torch.einsum("bij,bj->bi", self._vectors[k], z)
 
 
-class Gaussian(Mixture):
-    """N(m, C): s(x) = −C⁻¹(x − m). Raises: as `Mixture`.
+class Mixture(Components):
+    """p(x) = Σ_k w_k N(x; m_k, C_k). ``covariances`` may be (K, d, d) or one (d, d) for all; weights are normalised.
+
+    Raises: ShapeError if the shapes disagree, RangeError for negative weights or covariances that are not positive definite.
+
+    >>> pair = Mixture(torch.ones(2), torch.tensor([[-2.0], [2.0]]), torch.eye(1))
+    >>> pair(torch.zeros(1, 1)).abs().item()
+    0.0
+    """
+
+    def __init__(
+        self,
+        weights: Float[Tensor, "*components"],
+        means: Float[Tensor, "*means"],
+        covariances: Float[Tensor, "*covariances"],
+    ):
+        if means.ndim != 2 or weights.shape != means.shape[:1] or covariances.shape[-2:] != (means.shape[1],) * 2:
+            raise ShapeError(
+                f"Mixture: weights {tuple(weights.shape)}, means {tuple(means.shape)}, covariances {tuple(covariances.shape)}: "
+                "wanted (K,), (K, d) and (K, d, d) or (d, d)."
+            )
+        if bool((weights < 0).any()) or not float(weights.sum()) > 0:
+            raise RangeError(f"Mixture(weights={weights.tolist()}): weights must be ≥ 0 and not all zero.")
+        self.covariances = covariances
+        self._set(weights, means, covariances)
+
+
+class Gaussian(Components):
+    """N(m, C): s(x) = −C⁻¹(x − m). Raises: ShapeError if the shapes disagree, RangeError unless C is positive definite.
 
     >>> Gaussian(torch.zeros(1), torch.tensor([[4.0]])).score(torch.tensor([[2.0]])).item()
     -0.5
     """
 
-    def __init__(self, mean: Float[Tensor, "d"], covariance: Float[Tensor, "d d"]):
-        super().__init__(torch.ones(1).to(mean), mean[None], covariance)
+    def __init__(self, mean: Float[Tensor, "*mean"], covariance: Float[Tensor, "*covariance"]):
+        if mean.ndim != 1 or covariance.shape != (len(mean),) * 2:
+            raise ShapeError(
+                f"Gaussian: mean {tuple(mean.shape)}, covariance {tuple(covariance.shape)}: wanted (d,) and (d, d)."
+            )
         self.mean = mean
         self.covariance = covariance
+        self._set(torch.ones(1).to(mean), mean[None], covariance)
 
 
 class Empirical(Density):

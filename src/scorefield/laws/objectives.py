@@ -1,40 +1,37 @@
 """The law of objectives: least at the true score, along the true score."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from ..exact import Mixture
-from ..models import Values
-from ..noises import VP, Gaussian
+from ..models import Denoiser, Times, Values
+from ..noises import VP
 from ..objectives import Objective
 from ..spaces import Euclidean
 from ..tensors import Streams, normal, sum_event
 from .base import DOUBLE, require, require_own_draws, require_zero, takes_denoiser
 
 
-@dataclass(frozen=True)
-class _Scaled:
-    """A score or denoiser whose score is c times the true one."""
+class _Scaled(Denoiser):
+    """The denoiser whose score is c times the true one."""
 
-    truth: Callable[..., Values]
-    factor: Tensor
+    def __init__(self, truth: Denoiser, factor: float):
+        super().__init__()
+        self.truth, self.factor, self.noise = truth, factor, truth.noise
 
-    def __call__(self, x: Values, t: Tensor | None = None) -> Values:
-        if t is None:
-            return self.factor * self.truth(x)
-        alpha, sigma = self.noise.at(t, x)
-        return (x + sigma**2 * self.score(x, t)) / alpha
+    def forward(self, xt: Values, t: Times, **cond) -> Values:
+        alpha, sigma = self.noise.at(t, xt)
+        return (xt + sigma**2 * self.score(xt, t)) / alpha
 
-    def score(self, x: Values, t: Tensor) -> Values:
-        return self.factor * self.truth.score(x, t)  # type: ignore[attr-defined]
+    def score(self, xt: Values, t: Times, **cond) -> Values:
+        return self.factor * self.truth.score(xt, t)
 
-    @property
-    def noise(self) -> Gaussian:
-        return self.truth.noise  # type: ignore[attr-defined]
+
+def _scaled(truth: Callable[..., Values], factor: float) -> Callable[..., Values]:
+    return _Scaled(truth, factor) if isinstance(truth, Denoiser) else lambda x: factor * truth(x)
 
 
 def _target(objective: Objective, n: int) -> tuple[Callable[..., Values], Values, Float[Tensor, "n"]]:
@@ -70,7 +67,7 @@ def objective(objective: Objective) -> None:
 
     def losses(c: float) -> Float[Tensor, "n"]:
         with torch.no_grad():
-            return objective(_Scaled(truth, torch.tensor(c, **DOUBLE)), x, Streams(1, range(n)))
+            return objective(_scaled(truth, c), x, Streams(1, range(n)))
 
     low, middle, high = losses(1 - h), losses(1.0), losses(1 + h)
     require(middle.shape == (n,), objective, "one number a row", tuple(middle.shape))
@@ -90,5 +87,5 @@ def objective(objective: Objective) -> None:
     gap = float((curvature.mean() - wanted.mean()).abs())
     error = float(((curvature.var() + wanted.var()) / n) ** 0.5)
     require(gap <= 5 * error + 1e-9, objective, "d²L(c s*)/dc² = E[w |s*|²]", curvature.mean(), wanted.mean(), error)
-    exact = _Scaled(truth, torch.tensor(1.0, **DOUBLE))
+    exact = _scaled(truth, 1.0)
     require_own_draws(objective, lambda g, rows: objective(exact, x[rows], g).detach(), 5)

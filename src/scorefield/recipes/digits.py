@@ -28,7 +28,7 @@ def digits(
     blocks: int = 2,
     patch: int = 2,
     heads: int = 0,
-    steps: int = 10_000,
+    steps: int = 12_000,
     batch: int = 64,
     learning_rate: float = 6e-3,
     warmup: float = 0.05,

@@ -9,6 +9,7 @@ With r = σ/α, λ = −log r and y = x/α the flow is dy/dr = (y − x̂)/r, ex
     Multistep   x̂ linear in λ through the last two steps, integrated exactly           after Lu et al. 2022, arXiv:2211.01095
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -23,18 +24,20 @@ from .base import Past, Sampler, Values
 Scalar = Float[Tensor, ""]
 
 
-def drift(
-    x: Values, denoised: Values, ends: tuple[Tensor, Tensor, Tensor, Tensor], left: Tensor | None = None
-) -> Values:
+Ends = tuple[float, float, float, float]
+
+
+def drift(x: Values, denoised: Values, ends: Ends, left: float | None = None) -> Values:
     """x_s for constant x̂: α_s x̂ + σ (x_t − α_t x̂)/σ_t, with σ = ``left`` (σ_s unless noise will make up the rest)."""
     alpha_t, sigma_t, alpha_s, sigma_s = ends
     shrink = (sigma_s if left is None else left) / sigma_t
-    return shrink.to(x.dtype) * x + (alpha_s - alpha_t * shrink).to(x.dtype) * denoised
+    return torch.add(shrink * x, denoised, alpha=alpha_s - alpha_t * shrink)
 
 
-def ends(model: Denoiser, t: Scalar, s: Scalar) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """(α_t, σ_t, α_s, σ_s) in float64."""
-    return (*model.noise.scales(t), *model.noise.scales(s))
+def ends(model: Denoiser, t: Scalar, s: Scalar) -> Ends:
+    """(α_t, σ_t, α_s, σ_s), as numbers: the arithmetic of a step should cost nothing beside its network."""
+    (alpha_t, sigma_t), (alpha_s, sigma_s) = model.noise.scales(t), model.noise.scales(s)
+    return float(alpha_t), float(sigma_t), float(alpha_s), float(sigma_s)
 
 
 @dataclass(frozen=True)
@@ -60,9 +63,9 @@ class Ancestral(Sampler):
         if self.eta == 0 or sigma_s == 0:
             return drift(x, denoised, around), denoised
         ratio = (alpha_t * sigma_s) / (alpha_s * sigma_t)
-        added = self.eta * sigma_s * (1 - ratio**2).sqrt()
-        kept = (sigma_s**2 - added**2).clamp(min=0).sqrt()
-        return drift(x, denoised, around, kept) + added.to(x.dtype) * normal(x, generator), denoised
+        added = self.eta * sigma_s * math.sqrt(1 - ratio**2)
+        kept = math.sqrt(max(0.0, sigma_s**2 - added**2))
+        return torch.add(drift(x, denoised, around, kept), normal(x, generator), alpha=added), denoised
 
 
 @dataclass(frozen=True)
@@ -84,9 +87,9 @@ class Heun(Sampler):
         if sigma_s == 0:
             return ahead, denoised
         r_t, r_s = sigma_t / alpha_t, sigma_s / alpha_s
-        first = (x / alpha_t.to(x.dtype) - denoised) / r_t.to(x.dtype)
-        second = (ahead / alpha_s.to(x.dtype) - model(ahead, s, **cond)) / r_s.to(x.dtype)
-        return ahead + (0.5 * alpha_s * (r_s - r_t)).to(x.dtype) * (second - first), denoised
+        first = (x / alpha_t - denoised) / r_t
+        second = (ahead / alpha_s - model(ahead, s, **cond)) / r_s
+        return torch.add(ahead, second - first, alpha=0.5 * alpha_s * (r_s - r_t)), denoised
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,7 @@ class Multistep(Sampler):
         if not past.seen or sigma_s == 0:
             return ahead, denoised
         before, earlier = past.seen[-1]
-        level_t, level_s, level_before = (-model.noise.ratio(time).log() for time in (t, s, before))
-        h = level_s - level_t
-        gain = alpha_s * (h + torch.expm1(-h)) / (level_t - level_before)
-        return ahead + gain.to(x.dtype) * (denoised - earlier), denoised
+        h = math.log(sigma_t / alpha_t) - math.log(sigma_s / alpha_s)
+        since = math.log(float(model.noise.ratio(before))) - math.log(sigma_t / alpha_t)
+        gain = alpha_s * (h + math.expm1(-h)) / since
+        return torch.add(ahead, denoised - earlier, alpha=gain), denoised

@@ -142,7 +142,7 @@ class AnnealedLangevin(Sampler):
         if sigma_s == 0:
             denoised = model(x, t, **cond)
             return denoised, denoised
-        return (alpha_s / alpha_t).to(x.dtype) * x, denoised
+        return (alpha_s / alpha_t) * x, denoised
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Wrong objects, each of which its law must refuse: the tests are tested."""
 
+import math
 from dataclasses import dataclass, field
 
 import pytest
@@ -247,7 +248,7 @@ class MultistepWrongSigma(Multistep):
         ahead = drift(x, denoised, around)
         if not past.seen or sigma_s == 0:
             return ahead, denoised
-        h = (sigma_t / alpha_t).log() - (sigma_s / alpha_s).log()
+        h = math.log(sigma_t / alpha_t) - math.log(sigma_s / alpha_s)
         return ahead + 0.5 * sigma_t * h * (denoised - past.seen[-1][1]), denoised
 
 

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+
 from scorefield.data import Dataset, Scaling
 from scorefield.describe import build, describe
 from scorefield.errors import RangeError
@@ -71,7 +72,9 @@ def test_samples_follow_their_labels():
 
 
 def test_guidance_moves_samples_away_from_the_other_class():
-    plain, guided = (Drawing(steps=30, classes=2, weight=w).sample(Labelled(), 200, shape=(2,), label=1) for w in (1.0, 1.5))
+    plain, guided = (
+        Drawing(steps=30, classes=2, weight=w).sample(Labelled(), 200, shape=(2,), label=1) for w in (1.0, 1.5)
+    )
     assert float((guided - plain)[:, 0].min()) > 0.5  # x̂ + ½(x̂_c − x̂) with |x̂_c − x̂| = 2 in the first coordinate
 
 
@@ -89,7 +92,9 @@ def test_training_is_given_the_labels_of_its_rows(tmp_path, classes):
     x = MEANS[labels] + 0.1 * torch.randn(40, 2, generator=torch.Generator().manual_seed(0))
     data = Dataset(x[:32], x[32:], Scaling.identity(), labels=labels[:32], held_out_labels=labels[32:])
     model = Labelled()
-    Experiment(model, Diffusion(), data, steps=3, batch=8, drawing=Drawing(steps=3, classes=classes), count=0).run(tmp_path / "run")
+    Experiment(model, Diffusion(), data, steps=3, batch=8, drawing=Drawing(steps=3, classes=classes), count=0).run(
+        tmp_path / "run"
+    )
     trained = [label for label in model.seen if len(label) == 8]
     assert bool(trained) == (classes is not None)
     for label in trained:

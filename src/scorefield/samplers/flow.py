@@ -12,7 +12,6 @@ With r = σ/α, λ = −log r and y = x/α the flow is dy/dr = (y − x̂)/r, ex
 import math
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -31,7 +30,7 @@ def drift(x: Values, denoised: Values, ends: Ends, left: float | None = None) ->
     """x_s for constant x̂: α_s x̂ + σ (x_t − α_t x̂)/σ_t, with σ = ``left`` (σ_s unless noise will make up the rest)."""
     alpha_t, sigma_t, alpha_s, sigma_s = ends
     shrink = (sigma_s if left is None else left) / sigma_t
-    return torch.add(shrink * x, denoised, alpha=alpha_s - alpha_t * shrink)
+    return (shrink * x).add_(denoised, alpha=alpha_s - alpha_t * shrink)
 
 
 def ends(model: Denoiser, t: Scalar, s: Scalar) -> Ends:
@@ -65,7 +64,7 @@ class Ancestral(Sampler):
         ratio = (alpha_t * sigma_s) / (alpha_s * sigma_t)
         added = self.eta * sigma_s * math.sqrt(1 - ratio**2)
         kept = math.sqrt(max(0.0, sigma_s**2 - added**2))
-        return torch.add(drift(x, denoised, around, kept), normal(x, generator), alpha=added), denoised
+        return drift(x, denoised, around, kept).add_(normal(x, generator), alpha=added), denoised
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ class Heun(Sampler):
         r_t, r_s = sigma_t / alpha_t, sigma_s / alpha_s
         first = (x / alpha_t - denoised) / r_t
         second = (ahead / alpha_s - model(ahead, s, **cond)) / r_s
-        return torch.add(ahead, second - first, alpha=0.5 * alpha_s * (r_s - r_t)), denoised
+        return ahead.add_(second - first, alpha=0.5 * alpha_s * (r_s - r_t)), denoised
 
 
 @dataclass(frozen=True)
@@ -117,4 +116,4 @@ class Multistep(Sampler):
         h = math.log(sigma_t / alpha_t) - math.log(sigma_s / alpha_s)
         since = math.log(float(model.noise.ratio(before))) - math.log(sigma_t / alpha_t)
         gain = alpha_s * (h + math.expm1(-h)) / since
-        return torch.add(ahead, denoised - earlier, alpha=gain), denoised
+        return ahead.add_(denoised - earlier, alpha=gain), denoised

@@ -145,7 +145,6 @@ def main() -> None:
     calls = {
         "scorefield": lambda n: drawing.sample(model, n, shape=model.shape),
         "peer, 50 steps": lambda n: sample_peer(net, asked, n, 50),
-        "peer, 100 steps": lambda n: sample_peer(net, asked, n, 100),
     }
     if not options.unlabelled:
         calls["peer, 50 steps guided"] = lambda n: sample_peer(net, asked, n, 50, drawing.weight)

@@ -157,7 +157,7 @@ class Preconditioned(Denoiser):
                 f"Preconditioned({type(self.network).__name__}): the network answers {tuple(answer.shape)} to an input of "
                 f"{tuple(xt.shape)}; it must keep the shape of x."
             )
-        return torch.addcmul(c_skip * xt, c_out, answer)
+        return (c_skip * xt).addcmul_(c_out, answer)
 
 
 class Energy(nn.Module):

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[2]
 SAMPLER = '''
 """The trapezoidal rule for dy/du = y − x̂, with u = log σ/α and y = x/α."""
 
+import math
 from dataclasses import dataclass
 
 from ..models import Denoiser
@@ -33,12 +34,12 @@ class Trapezoid(Sampler):
         alpha_t, sigma_t, alpha_s, sigma_s = around = ends(model, t, s)
         if sigma_s == 0:
             return drift(x, denoised, around), denoised
-        h = (sigma_s / alpha_s * alpha_t / sigma_t).log().to(x.dtype)
-        y, scale = x / alpha_t.to(x.dtype), alpha_s.to(x.dtype)
+        h = math.log(sigma_s / alpha_s * alpha_t / sigma_t)
+        y = x / alpha_t
         first = y - denoised
         ahead = y + h * first
-        second = ahead - model(scale * ahead, s, **cond)
-        return scale * (y + h / 2 * (first + second)), denoised
+        second = ahead - model(alpha_s * ahead, s, **cond)
+        return alpha_s * (y + h / 2 * (first + second)), denoised
 '''
 
 OBJECTIVE = '''

@@ -116,4 +116,4 @@ class Multistep(Sampler):
         h = math.log(sigma_t / alpha_t) - math.log(sigma_s / alpha_s)
         since = math.log(float(model.noise.ratio(before))) - math.log(sigma_t / alpha_t)
         gain = alpha_s * (h + math.expm1(-h)) / since
-        return ahead.add_(denoised - earlier, alpha=gain), denoised
+        return ahead.add_(denoised, alpha=gain).sub_(earlier, alpha=gain), denoised

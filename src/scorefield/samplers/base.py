@@ -84,7 +84,7 @@ class Sampler(ABC):
         for k, (t, s) in enumerate(pairwise(times)):
             with torch.no_grad():
                 x, denoised = self.step(model, x, t, s, past, generator, **cond)
-            largest = float(torch.linalg.vector_norm(x, torch.inf))
+            largest = float(x.abs().amax())
             if not largest <= limit:
                 raise DivergedError(self._diverged(model, k, t, s, largest))
             past = past.add(t, denoised)

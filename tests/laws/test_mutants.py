@@ -249,7 +249,7 @@ class MultistepWrongSigma(Multistep):
         if not past.seen or sigma_s == 0:
             return ahead, denoised
         h = math.log(sigma_t / alpha_t) - math.log(sigma_s / alpha_s)
-        return ahead + 0.5 * sigma_t * h * (denoised - past.seen[-1][1]), denoised
+        return ahead + 0.5 * sigma_t * h * (denoised - past.seen[-1][2]), denoised
 
 
 @dataclass(frozen=True)

@@ -35,13 +35,13 @@ class State:
 
 @dataclass(frozen=True)
 class Past:
-    """What a walk has seen, newest last, for samplers with memory: (time, x̂) of earlier steps."""
+    """What a walk has seen, newest last, for samplers with memory: (t, x, x̂) at the start of earlier steps."""
 
-    seen: tuple[tuple[Tensor, Tensor], ...] = ()
+    seen: tuple[tuple[Tensor, Tensor, Tensor], ...] = ()
 
-    def add(self, t: Tensor, denoised: Tensor | None) -> "Past":
+    def add(self, t: Tensor, x: Tensor, denoised: Tensor | None) -> "Past":
         """The past with one more step; four are kept."""
-        return self if denoised is None else Past((*self.seen[-3:], (t, denoised)))
+        return self if denoised is None else Past((*self.seen[-3:], (t, x, denoised)))
 
 
 class Sampler(ABC):
@@ -83,11 +83,11 @@ class Sampler(ABC):
         yield State(x, times[0])
         for k, (t, s) in enumerate(pairwise(times)):
             with torch.no_grad():
-                x, denoised = self.step(model, x, t, s, past, generator, **cond)
-            largest = float(x.abs().amax())
+                there, denoised = self.step(model, x, t, s, past, generator, **cond)
+            largest = float(there.abs().amax())
             if not largest <= limit:
                 raise DivergedError(self._diverged(model, k, t, s, largest))
-            past = past.add(t, denoised)
+            past, x = past.add(t, x, denoised), there
             yield State(x, s, denoised)
 
     def _diverged(self, model: object, k: int, t: Tensor, s: Tensor, largest: float) -> str:

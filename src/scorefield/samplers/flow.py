@@ -112,7 +112,7 @@ class Multistep(Sampler):
         ahead = drift(x, denoised, around)
         if not past.seen or sigma_s == 0:
             return ahead, denoised
-        before, earlier = past.seen[-1]
+        before, _, earlier = past.seen[-1]
         h = math.log(sigma_t / alpha_t) - math.log(sigma_s / alpha_s)
         since = math.log(float(model.noise.ratio(before))) - math.log(sigma_t / alpha_t)
         gain = alpha_s * (h + math.expm1(-h)) / since

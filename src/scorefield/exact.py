@@ -85,6 +85,11 @@ class Known(Denoiser):
         alpha, sigma = self.noise.scales(torch.as_tensor(t, device=xt.device).double())
         return self.density.score(xt, alpha.to(xt.dtype), sigma.to(xt.dtype))
 
+    def energy(self, xt: Values, t: Times, **cond) -> Numbers:
+        """−log p_t(x_t), in nats."""
+        alpha, sigma = self.noise.scales(torch.as_tensor(t, device=xt.device).double())
+        return -self.density.log_density(xt, alpha.to(xt.dtype), sigma.to(xt.dtype))
+
 
 class Components(Density):
     """What mixtures of Gaussians share: `weights` (K,), `means` (K, d), and the spectra of their covariances."""

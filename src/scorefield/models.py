@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from .errors import RowsError, ShapeError
 from .noises import Gaussian
 from .spaces import Space
-from .tensors import expand, sum_event
+from .tensors import Draws, expand, sum_event
 
 Values = Float[Tensor, "batch *event"]
 Times = Float[Tensor, "*batch"]
@@ -103,6 +103,15 @@ class Denoiser(nn.Module):
     def shape(self) -> tuple[int, ...] | None:
         """The event shape of one example, if known."""
         return None
+
+    @property
+    def remedy(self) -> str:
+        """What to try when a walk down this denoiser diverges."""
+        return "Take more or smaller steps, or train where the field explodes."
+
+    def prior(self, x: Values, generator: Draws | None = None) -> Values:
+        """x_1, where walks start: drawn from the noise's prior, of the shape of x."""
+        return self.noise.prior(x, generator)
 
     def score(self, xt: Values, t: Times, **cond) -> Values:
         """∇ log p_t(x_t) = (α x̂ − x_t) / σ²."""

@@ -38,7 +38,7 @@ def walk(
     sampler, times, empty = _plan(model, n, steps, sampler, times, shape)
     generator = Streams(seed, range(first, first + n))
     if isinstance(model, Denoiser):
-        x = model.noise.prior(empty, generator)
+        x = model.prior(empty, generator)
     else:
         x = getattr(sampler, "space", Euclidean()).reference(empty, generator)
     arguments = (times[0],) if isinstance(model, Denoiser) else ()

@@ -95,5 +95,5 @@ class Sampler(ABC):
         level = f"sigma/alpha = {float(noise.ratio(t)):.3g}" if isinstance(noise, Gaussian) else "a static score"
         return (
             f"{self}: the walk left the data at step {k + 1}, from t = {float(t):.4g} to {float(s):.4g} ({level}): "
-            f"largest |x| is {largest:.3g}. Take more or smaller steps, or train where the field explodes."
+            f"largest |x| is {largest:.3g}. {getattr(model, 'remedy', 'Take more or smaller steps.')}"
         )

@@ -3,11 +3,14 @@
 from .base import Past, Sampler, State
 from .flow import Ancestral, Heun, Multistep
 from .langevin import MALA, AnnealedLangevin, Langevin, PredictorCorrector
+from .reverse import Churn, EulerMaruyama
 
 __all__ = [
     "MALA",
     "Ancestral",
     "AnnealedLangevin",
+    "Churn",
+    "EulerMaruyama",
     "Heun",
     "Langevin",
     "Multistep",

@@ -2,15 +2,17 @@
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from .. import grids
 from ..exact import Gaussian as Normal
 from ..noises import VP, Gaussian
-from ..samplers import Sampler
+from ..samplers import MALA, Sampler, Underdamped
 from ..tensors import Streams, normal
 from .base import DOUBLE, Units, require, require_own_draws, require_zero, takes_denoiser
 
@@ -53,12 +55,26 @@ def measured_order(
         got_mean, got_std = last[0], (last[1:] - last[0]).norm(dim=0)
         if takes_denoiser(sampler):
             wanted_mean, wanted_std = a1 * mean, (a1**2 * variance + s1**2).sqrt()
-        else:  # the Ornstein–Uhlenbeck process after unit time
-            decay = torch.exp(-1 / variance)
-            wanted_mean = mean * (1 - decay)
-            wanted_std = (decay**2 + variance * (1 - decay**2)).sqrt()
+        else:
+            decay, wanted_variance = _relaxed(sampler, variance)
+            wanted_mean, wanted_std = mean * (1 - decay), wanted_variance.sqrt()
         errors.append(float(torch.cat([got_mean - wanted_mean, got_std - wanted_std]).abs().max()))
     return math.log2(errors[0] / errors[1]), errors[1]
+
+
+def _relaxed(sampler: Sampler, variance: Float[Tensor, "d"]) -> tuple[Float[Tensor, "d"], Float[Tensor, "d"]]:
+    """(decay of the mean, variance) after unit time under N(0, variance) from a start of variance 1, in closed form.
+
+    Langevin is the Ornstein–Uhlenbeck process. Underdamped, (x, v) solves a linear equation with the generator A and the
+    stationary covariance S = diag(variance, 1): the covariance is S + e^A (1 − S) e^{Aᵀ}.
+    """
+    if not isinstance(sampler, Underdamped):
+        decay = torch.exp(-1 / variance)
+        return decay, decay**2 + variance * (1 - decay**2)
+    pull = torch.zeros(len(variance), 2, 2, **DOUBLE)
+    pull[:, 0, 1], pull[:, 1, 0], pull[:, 1, 1] = 1, -1 / variance, -sampler.friction
+    flow = torch.matrix_exp(pull)
+    return flow[:, 0, 0], variance + flow[:, 0, 0] ** 2 * (1 - variance)
 
 
 def sampler(sampler: Sampler, noise: Gaussian | None = None, grid: Callable[..., Tensor] = grids.karras) -> None:
@@ -76,7 +92,7 @@ def sampler(sampler: Sampler, noise: Gaussian | None = None, grid: Callable[...,
     require(torch.equal(visited, times.double()), sampler, "the walk visits exactly the grid", visited.tolist())
     require_own_draws(sampler, lambda g, rows: _end(sampler.walk(model, x[rows], times, g)), 5)
     if math.isinf(sampler.order):
-        _invariance(sampler, known)
+        _invariance(replace(sampler, warmup=0.0) if isinstance(sampler, MALA) else sampler, known)
         return
     if sampler.order == 0:  # a bias that stays, seen alone where the levels hardly move
         count = 512 // sampler.evaluations

@@ -2,7 +2,7 @@
 
 from .base import Past, Sampler, State
 from .flow import Ancestral, Heun, Multistep
-from .langevin import MALA, AnnealedLangevin, Langevin, PredictorCorrector
+from .langevin import MALA, AnnealedLangevin, Langevin, PredictorCorrector, Underdamped
 from .reverse import Churn, EulerMaruyama
 
 __all__ = [
@@ -18,4 +18,5 @@ __all__ = [
     "PredictorCorrector",
     "Sampler",
     "State",
+    "Underdamped",
 ]

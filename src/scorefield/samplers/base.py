@@ -50,6 +50,8 @@ class Sampler(ABC):
     order: float
     evaluations: int = 1
     """Network evaluations in a step (the last, to t = 0, may need fewer)."""
+    remembers: bool = False
+    """Whether a step returns, in place of x̂, what the next one must know: a velocity, a step size. `State` does not show it."""
 
     @abstractmethod
     def step(
@@ -88,7 +90,7 @@ class Sampler(ABC):
             if not largest <= limit:
                 raise DivergedError(self._diverged(model, k, t, s, largest))
             past, x = past.add(t, x, denoised), there
-            yield State(x, s, denoised)
+            yield State(x, s, None if self.remembers else denoised)
 
     def _diverged(self, model: object, k: int, t: Tensor, s: Tensor, largest: float) -> str:
         noise = getattr(model, "noise", None)

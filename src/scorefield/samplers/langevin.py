@@ -3,6 +3,8 @@
 Langevin             x ← exp_x(h s(x) + √(2h) P z)                        Roberts & Tweedie 1996, eq. 1.3, doi:10.2307/3318418
 MALA                 the same proposal y, accepted with probability
                      min(1, p(y) q(x|y) / p(x) q(y|x))                    ibid., section 1.4
+Underdamped          dX = V dτ, dV = s(X) dτ − γ V dτ + √(2γ) dW,
+                     half a kick, half a drift, friction, drift, kick     Leimkuhler & Matthews 2013, BAOAB, arXiv:1203.5428
 AnnealedLangevin     k steps of size ε σ² at every noise level             Song & Ermon 2019, algorithm 1, arXiv:1907.05600
 PredictorCorrector   any step, then Langevin steps of size 2 (snr·σ)²     Song et al. 2021, algorithm 3, arXiv:2011.13456
 """
@@ -22,23 +24,29 @@ from .base import Grid, Past, Sampler, Values
 from .flow import Ancestral, ends
 
 Scalar = Float[Tensor, ""]
+_ACCEPTANCE = 0.574
 
 
-def _durations(who: object, size: float, steps: int) -> Grid:
-    if steps < 1:
-        raise RangeError(f"{who}: steps={steps}; steps must be at least 1.")
-    return size * torch.arange(steps, -1, -1, dtype=torch.float64)
+class Static(Sampler):
+    """A walk under one static score, in steps of ``size``: its grid is the time still to go.
 
+    Raises: RangeError for size ≤ 0.
+    """
 
-def _require_step(who: str, size: float) -> None:
-    if not 0 < size < math.inf:
-        raise RangeError(
-            f"{who}(size={size:g}): the step size must be positive, in squared units of the data; try 0.01."
-        )
+    size: float
+
+    def __post_init__(self):
+        if not 0 < self.size < math.inf:
+            raise RangeError(f"{type(self).__name__}(size={self.size:g}): the step size must be positive; try 0.01.")
+
+    def times(self, model: Score, steps: int) -> Grid:
+        if steps < 1:
+            raise RangeError(f"{self}: steps={steps}; steps must be at least 1.")
+        return self.size * torch.arange(steps, -1, -1, dtype=torch.float64)
 
 
 @dataclass(frozen=True)
-class Langevin(Sampler):
+class Langevin(Static):
     """x ← x + h s(x) + √(2h) z: unadjusted Langevin for a static score, on ℝ^d or a manifold; bias O(h).
 
     ``size`` is h in squared units of the data. The grid is Langevin time still to go, so its differences are the steps.
@@ -49,12 +57,6 @@ class Langevin(Sampler):
     space: Space = field(default_factory=Euclidean)
     order = 1
 
-    def __post_init__(self):
-        _require_step("Langevin", self.size)
-
-    def times(self, model: Score, steps: int) -> Grid:
-        return _durations(self, self.size, steps)
-
     def step(
         self, model: Score, x: Values, t: Scalar, s: Scalar, past: Past, generator: Draws | None, **cond
     ) -> tuple[Values, None]:
@@ -64,40 +66,84 @@ class Langevin(Sampler):
 
 
 @dataclass(frozen=True)
-class MALA(Sampler):
+class MALA(Static):
     """Metropolis-adjusted Langevin: the law of an energy is invariant exactly, at any step size. Needs ``model.energy``.
 
-    Roberts & Tweedie (1996), section 1.4. ``size`` is h in squared units of the data.
-    Raises: RangeError for size ≤ 0, ShapeError for a model without an energy.
+    Roberts & Tweedie (1996), section 1.4. ``size`` is the first h, in squared units of the data. Over the part ``warmup`` of the
+    walk every row finds its own h by dual averaging to the acceptance 0.574 (Hoffman & Gelman 2014, section 3.2, arXiv:1111.4246;
+    Roberts & Rosenthal 1998, doi:10.1111/1467-9868.00123); then h is fixed, and only then is the law invariant. 0 adapts nothing.
+    `metrics.acceptance` tells what share was accepted.
+    Raises: RangeError for size ≤ 0 or warmup outside [0, 1), ShapeError for a model without an energy.
     """
 
     size: float = 0.1
+    warmup: float = 0.5
     order = math.inf
     evaluations = 2
+    remembers = True
 
     def __post_init__(self):
-        _require_step("MALA", self.size)
-
-    def times(self, model: Score, steps: int) -> Grid:
-        return _durations(self, self.size, steps)
+        super().__post_init__()
+        if not 0 <= self.warmup < 1:
+            raise RangeError(f"MALA(warmup={self.warmup:g}): the part of the walk that adapts h must lie in [0, 1).")
 
     def step(
         self, model: Score, x: Values, t: Scalar, s: Scalar, past: Past, generator: Draws | None, **cond
-    ) -> tuple[Values, None]:
+    ) -> tuple[Values, Float[Tensor, "batch 5"]]:
         energy = getattr(model, "energy", None)
         if energy is None:
             raise ShapeError(
                 f"{self}: {type(model).__name__} has no energy, so a proposal cannot be accepted or refused; "
                 "use an Energy or a known density, or Langevin."
             )
-        h = float(t - s)
+        zero = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+        memory = past.seen[-1][2] if past.seen else torch.stack([zero, zero, zero, zero, zero + t.to(zero)], 1)
+        scale, mean, deficit, count, start = memory.unbind(1)
+        adapts = (1 - self.warmup) * start < t.to(start)
+        size = float(t - s) * (2 * torch.where(adapts, scale, mean)).exp()
+        h = expand(size, x).to(x.dtype)
         z = normal(x, generator)
-        there = x + h * model(x, **cond) + math.sqrt(2 * h) * z
-        forth = 2 * h * sum_event(z**2)
-        back = sum_event((x - there - h * model(there, **cond)) ** 2)
-        log_ratio = energy(x, **cond) - energy(there, **cond) + (forth - back) / (4 * h)
+        there = x + h * model(x, **cond) + (2 * h).sqrt() * z
+        back = sum_event((x - there - h * model(there, **cond)).double() ** 2) / (4 * size)
+        log_ratio = (energy(x, **cond) - energy(there, **cond)).double() + 0.5 * sum_event(z.double() ** 2) - back
+        log_ratio = log_ratio.nan_to_num(nan=-math.inf, posinf=math.inf, neginf=-math.inf)  # ∞ − ∞ is refused
         accepted = uniform(log_ratio, generator).log() < log_ratio
-        return torch.where(expand(accepted, x), there, x), None
+        count = count + 1
+        deficit = deficit + (_ACCEPTANCE - log_ratio.clamp(max=0).exp() - deficit) / (count + 10)
+        scale = math.log(10) - 20 * count.sqrt() * deficit
+        mean = torch.where(adapts, mean + (scale - mean) * count**-0.75, mean)
+        return torch.where(expand(accepted, x), there, x), torch.stack([scale, mean, deficit, count, start], 1)
+
+
+@dataclass(frozen=True)
+class Underdamped(Static):
+    """BAOAB: positions with velocities, which go on in their direction. Weak order 2; no bias in x at all if p is Gaussian.
+
+    Leimkuhler & Matthews (2013), arXiv:1203.5428. ``size`` is h in units of the data (velocities are N(0, 1)), and must stay below
+    twice the smallest scale; ``friction`` is γ, per unit of time: small wanders far, large comes near `Langevin(h²/2)`. One
+    evaluation a step, since the last half of a kick and the first of the next are one.
+    Raises: RangeError for size ≤ 0 or friction ≤ 0.
+    """
+
+    size: float = 0.1
+    friction: float = 1.0
+    order = 2
+    remembers = True
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not 0 < self.friction < math.inf:
+            raise RangeError(f"Underdamped(friction={self.friction:g}): must be positive, per unit of time; try 1.")
+
+    def step(
+        self, model: Score, x: Values, t: Scalar, s: Scalar, past: Past, generator: Draws | None, **cond
+    ) -> tuple[Values, Values]:
+        h = float(t - s)
+        before, _, v = past.seen[-1] if past.seen else (t, x, normal(x, generator))
+        v = v + 0.5 * (float(before - t) + h) * model(x, **cond)
+        there = x + 0.5 * h * v
+        v = math.exp(-self.friction * h) * v + math.sqrt(-math.expm1(-2 * self.friction * h)) * normal(x, generator)
+        return there + 0.5 * h * v, v
 
 
 def _shake(

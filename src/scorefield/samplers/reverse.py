@@ -53,9 +53,9 @@ class EulerMaruyama(Sampler):
 class Churn(Sampler):
     """Noise up to (1 + γ) σ/α, then `Heun` down: new noise wipes out old errors at order 2. Best with many steps and a trained network.
 
-    Karras et al. (2022), algorithm 2, arXiv:2206.00364, carried to any α. γ = churn·log(r_t/r_s), at most √2 − 1, where low ≤ σ/α ≤ high;
-    on N even steps of log σ it is the paper's S_churn/N with churn = S_churn/log(σ_max/σ_min). ``inflation`` is S_noise: above 1 it
-    offsets a network that denoises too much, and leaves a bias of its own.
+    Karras et al. (2022), algorithm 2, arXiv:2206.00364, carried to any α. γ = churn·log(r_t/r_s), at most √2 − 1, where
+    low ≤ σ/α ≤ high; on N even steps of log σ it is the paper's S_churn/N with churn = S_churn/log(σ_max/σ_min). ``inflation``
+    is S_noise: above 1 it offsets a network that denoises too much, and leaves a bias of its own.
     Raises: RangeError unless churn ≥ 0, 0 ≤ low < high and inflation > 0.
     """
 

@@ -5,6 +5,10 @@ v = α² Λ + σ², u = Qᵀ(x − α m_k), responsibilities r_k ∝ w_k N(x; α
 
     ∇ log p_t(x) = −Σ_k r_k Q (u/v),        E[X_0 | x_t] = Σ_k r_k (m_k + α Q (Λ u/v)).
 
+Seen through y = A x + N(0, s² I) it stays one too, with S_k = A C_k Aᵀ + s² I and G_k = C_k Aᵀ S_k⁻¹,
+
+    p(x | y) ∝ Σ_k w_k N(y; A m_k, S_k) N(x; m_k + G_k (y − A m_k), C_k − G_k A C_k).
+
 `Gaussian` is one component; `Empirical` is one of zero width at each data point, the score that a network would
 learn if it could memorise.
 """
@@ -148,6 +152,33 @@ class Components(Density):
         z = normal(self.means.new_empty(n, *self.shape), generator) * self._values[k].sqrt()
         return self.means[k] + torch.einsum("bij,bj->bi", self._vectors[k], z)
 
+    def _given(
+        self, matrix: Float[Tensor, "*matrix"], y: Float[Tensor, "*observed"], noise: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """(weights, means, covariances) of p(x | y = A x + N(0, noise² I)), computed in float64."""
+        if matrix.ndim != 2 or matrix.shape[1:] != self.shape or y.shape != matrix.shape[:1]:
+            raise ShapeError(
+                f"{type(self).__name__}.given on {self.shape[0]} variables: matrix {tuple(matrix.shape)}, y {tuple(y.shape)}: "
+                f"wanted (m, {self.shape[0]}) and (m,)."
+            )
+        if not 0 < noise < math.inf:
+            raise RangeError(
+                f"{type(self).__name__}.given(noise={noise:g}): noise must be positive, a standard deviation."
+            )
+        means, a = self.means.double(), matrix.double()
+        vectors = self._vectors.double()
+        prior = vectors * self._values.double()[:, None] @ vectors.mT
+        total = a @ prior @ a.mT + noise**2 * torch.eye(len(a)).to(a)
+        gain = torch.linalg.solve(total, a @ prior).mT
+        left = y.double() - means @ a.mT
+        shrink = torch.eye(len(a.T)).to(a) - gain @ a
+        # Joseph's form: positive whatever the rounding.
+        after = shrink @ prior @ shrink.mT + noise**2 * gain @ gain.mT
+        misfit = (left[:, None] @ torch.linalg.solve(total, left[:, :, None])).flatten()
+        logs = self.weights.double().log() - 0.5 * (misfit + torch.linalg.slogdet(total).logabsdet)
+        like = self.means.dtype
+        return logs.softmax(0).to(like), (means + (gain @ left[:, :, None])[:, :, 0]).to(like), after.to(like)
+
 
 class Mixture(Components):
     """p(x) = Σ_k w_k N(x; m_k, C_k). ``covariances`` may be (K, d, d) or one (d, d) for all; weights are normalised.
@@ -175,6 +206,17 @@ class Mixture(Components):
         self.covariances = covariances
         self._set(weights, means, covariances)
 
+    def given(self, matrix: Float[Tensor, "*matrix"], y: Float[Tensor, "*observed"], noise: float) -> "Mixture":
+        """p(x | y) for y = A x + N(0, noise² I), a mixture again: the posterior that conditional samplers are judged by.
+
+        ``matrix`` is A, (m, d); ``y`` one observation, (m,). Raises: ShapeError if they disagree, RangeError unless noise > 0.
+
+        >>> pair = Mixture(torch.ones(2), torch.tensor([[-2.0], [2.0]]), torch.eye(1))
+        >>> pair.given(torch.eye(1), torch.tensor([4.0]), 1.0).means.flatten()
+        tensor([1., 3.])
+        """
+        return Mixture(*self._given(matrix, y, noise))
+
 
 class Gaussian(Components):
     """N(m, C): s(x) = −C⁻¹(x − m). Raises: ShapeError if the shapes disagree, RangeError unless C is positive definite.
@@ -191,6 +233,18 @@ class Gaussian(Components):
         self.mean = mean
         self.covariance = covariance
         self._set(torch.ones(1).to(mean), mean[None], covariance)
+
+    def given(self, matrix: Float[Tensor, "*matrix"], y: Float[Tensor, "*observed"], noise: float) -> "Gaussian":
+        """p(x | y) for y = A x + N(0, noise² I): N(m + G (y − A m), C − G A C), G = C Aᵀ (A C Aᵀ + noise² I)⁻¹.
+
+        ``matrix`` is A, (m, d); ``y`` one observation, (m,). Raises: ShapeError if they disagree, RangeError unless noise > 0.
+
+        >>> posterior = Gaussian(torch.zeros(1), torch.eye(1)).given(torch.eye(1), torch.tensor([4.0]), 1.0)
+        >>> posterior.mean.item(), posterior.covariance.item()
+        (2.0, 0.5)
+        """
+        _, means, covariances = self._given(matrix, y, noise)
+        return Gaussian(means[0], covariances[0])
 
 
 class Empirical(Density):

@@ -10,6 +10,7 @@ from .idx import idx
 from .images import images
 from .open import open_data
 from .scaling import Scaling
+from .simulators import GaussianLinear, Simulator, TwoMoons
 from .split import split
 from .streaming import HubStream, hub_stream
 from .table import table
@@ -18,8 +19,11 @@ from .toys import checkerboard, mixture, moons, rings, spirals
 __all__ = [
     "Batches",
     "Dataset",
+    "GaussianLinear",
     "HubStream",
     "Scaling",
+    "Simulator",
+    "TwoMoons",
     "arrays",
     "batches",
     "check",

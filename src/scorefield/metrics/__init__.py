@@ -2,9 +2,11 @@
 
 Scores: F(p‖q) = E_p ½‖∇log p − ∇log q‖² (`fisher_divergence`). Samples: MMD, energy, Wasserstein and Fréchet distances,
 the accuracy of a classifier (`two_sample`). What a distance does not tell apart: dropped modes (`coverage`, `entropy`)
-and copied training rows (`copies`). Images in one table: `report`.
+and copied training rows (`copies`). Images in one table: `report`. What a Markov chain is worth: `effective_sample_size`.
 """
 
+from .calibration import Calibration, calibration, distance_to_exact
+from .chains import acceptance, effective_sample_size, potential_scale_reduction
 from .coverage import Coverage, coverage, entropy, entropy_ratio, expected_coverage
 from .estimate import Estimate
 from .fisher import fisher_divergence
@@ -14,17 +16,24 @@ from .memorization import Copies, copies, copying_z
 from .mmd import energy_distance, median_distance, mmd, mmd_biased
 from .quality import report
 from .two_sample import TwoSample, two_sample
+from .uniformity import band, uniformity
 from .wasserstein import gaussian_wasserstein2, sliced_wasserstein, wasserstein2
 
 __all__ = [
+    "Calibration",
     "Copies",
     "Coverage",
     "Estimate",
     "Judge",
     "TwoSample",
+    "acceptance",
+    "band",
+    "calibration",
     "copies",
     "copying_z",
     "coverage",
+    "distance_to_exact",
+    "effective_sample_size",
     "energy_distance",
     "entropy",
     "entropy_ratio",
@@ -36,8 +45,10 @@ __all__ = [
     "median_distance",
     "mmd",
     "mmd_biased",
+    "potential_scale_reduction",
     "report",
     "sliced_wasserstein",
     "two_sample",
+    "uniformity",
     "wasserstein2",
 ]

@@ -1,5 +1,6 @@
 """Pictures of scores, walks, images and losses: each function returns a figure, and `save` writes it."""
 
+from .calibrated import calibrated
 from .curves import compare, levels, losses
 from .fields import around, embedding, field, scatter
 from .images import grid, mosaic, sheet, walk
@@ -7,6 +8,7 @@ from .style import save
 
 __all__ = [
     "around",
+    "calibrated",
     "compare",
     "embedding",
     "field",

@@ -30,8 +30,8 @@ Scalar = Float[Tensor, ""]
 class EulerMaruyama(Sampler):
     """x + (−f x + g² s)(t − s) + g √(t − s) z: the textbook step of the reverse SDE; weak order 1, x̂ in the last step to t = 0.
 
-    Song et al. (2021), eq. 6, arXiv:2011.13456. The yardstick of the stochastic samplers, and not one to use: it keeps to the data
-    only while g² (t − s)/σ² < 2, some 20 steps on the default grid; with fewer a walk may end in DivergedError.
+    Song et al. (2021), eq. 6, arXiv:2011.13456. The yardstick of the stochastic samplers, and not one to use: below some 20 steps
+    on the default grid its noise is not taken back, and walks end far from the data or in DivergedError.
     """
 
     order = 1

@@ -24,9 +24,9 @@ LAYERS = [
     "errors tensors describe files data",
     "spaces domains noises networks grids",
     "calculus models exact",
-    "objectives samplers guidance likelihood closed",
-    "sampling training metrics uncertainty",
-    "checkpoints estimators laws plots",
+    "objectives samplers guidance distillation likelihood closed",
+    "sampling inversion training metrics uncertainty",
+    "checkpoints estimators posterior laws plots",
     "doctor recipes cli server explorer",
 ]
 PLACE = {name: (row, column) for row, names in enumerate(LAYERS) for column, name in enumerate(names.split())}

@@ -12,7 +12,11 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import torch
+
 from scorefield import calculus, grids, laws, networks, noises, objectives, samplers, spaces
+from scorefield.exact import Mixture
+from scorefield.inversion import invert, restore
 from scorefield.objectives import Objective, Times
 from scorefield.recipes.find import names
 from scorefield.samplers import Sampler
@@ -66,11 +70,28 @@ def orders() -> str:
     return table(*rows)
 
 
+def inversions() -> str:
+    """Root-mean-square errors of data → noise (in units of σ(1)) and of data → noise → data on a mixture, against steps."""
+    double = {"dtype": torch.float64}
+    means = torch.tensor([[-1.5, 0.0], [1.5, 0.5]], **double)
+    pair = Mixture(torch.tensor([1.0, 3.0], **double), means, 0.2 * torch.eye(2, **double))
+    known, x = pair.denoiser(noises.EDM(80.0)), pair.sample(200, torch.Generator().manual_seed(0))
+    truth, counts = invert(known, x, steps=2000, sampler=samplers.Heun()), (20, 40, 80, 160)
+    rows = [("sampler", *(f"noise, {n} steps" for n in counts), *(f"data, {n} steps" for n in counts))]
+    for sampler in (samplers.Ancestral(eta=0.0), samplers.Heun(), samplers.Multistep()):
+        away = [invert(known, x, steps=n, sampler=sampler) for n in counts]
+        back = [restore(known, z, steps=n, sampler=sampler) for n, z in zip(counts, away)]
+        errors = [(z - truth) / known.noise.prior_std for z in away] + [y - x for y in back]
+        rows.append((f"`{sampler}`", *(f"{float(e.square().mean().sqrt()):.1e}" for e in errors)))
+    return table(*rows)
+
+
 ROOT = Path(__file__).parents[1]
 NOISES, GRIDS = [noises.VP, noises.EDM, noises.Rectified], [grids.karras, grids.logsnr]
 TABLES: dict[str, Callable[[], str]] = {
     "samplers": walks,
     "orders": orders,
+    "inversions": inversions,
     "objectives": partial(classes, objectives, Objective, "sf.objectives."),
     "times": partial(classes, objectives, Times, "sf.objectives."),
     "weights": partial(functions, objectives.weights, "sf.objectives.weights."),

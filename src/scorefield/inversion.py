@@ -76,7 +76,7 @@ class _Silent(Streams):
 
 
 def _plan(
-    model: Denoiser, x: Tensor, steps: int, sampler: Sampler | None, floor: float, cond: dict
+    model: object, x: Tensor, steps: int, sampler: Sampler | None, floor: float, cond: dict
 ) -> tuple[Sampler, Tensor]:
     if not isinstance(model, Denoiser):
         raise ShapeError(f"invert({type(model).__name__}): it has no noise levels; wrap the network in Preconditioned.")
@@ -122,7 +122,7 @@ class Residual:
     score: Callable[[Values], Values]
     size: float
     tolerance: float = 1e-6
-    iterations: int = 200
+    iterations: int = 1000
 
     def __post_init__(self):
         if not (0 < self.size < float("inf") and self.tolerance > 0 and self.iterations > 0):
@@ -143,7 +143,7 @@ class Residual:
         for _ in range(self.iterations):
             new = y - self.size * self.score(x)
             change = (new - x).flatten(1).abs().amax(1)
-            done = change <= tolerance * (1 + new.flatten(1).abs().amax(1))
+            done = change.isfinite() & (change <= tolerance * (1 + new.flatten(1).abs().amax(1)))
             x, active = torch.where(expand(active, x), new, x), active & ~done
             if not bool(active.any()):
                 return x

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .errors import RowsError, ShapeError
+from .errors import RangeError, RowsError, ShapeError
 from .noises import Gaussian
 from .spaces import Space
 from .tensors import Draws, expand, sum_event
@@ -220,6 +220,31 @@ class Tangent(nn.Module):
 
     def forward(self, x: Values, *args, **cond) -> Values:
         return self.space.tangent(x, self.network(x, *args, **cond))
+
+
+def require_labels(model: Callable[..., Tensor], label: Tensor | int, first: int = 0) -> None:
+    """Refuses labels that no part of the model was trained on: 0 to classes, the last of them for "none". `sample` calls it.
+
+    Only where a network tells its number of ``classes``. Raises: RangeError naming the rows, counted from ``first``.
+
+    >>> from scorefield.networks import UNet
+    >>> require_labels(UNet(size=8, width=4, classes=10), torch.tensor([3, 11, 10]))
+    Traceback (most recent call last):
+    ...
+    scorefield.errors.RangeError: UNet: label 11 in row 1: it was trained on labels 0 to 9; give one of them, or 10 for none.
+    """
+    modules = model.modules() if isinstance(model, nn.Module) else ()
+    known = [each.classes for each in modules if isinstance(getattr(each, "classes", None), int)]
+    label = torch.as_tensor(label)
+    if not known or label.is_floating_point():
+        return
+    wrong = ((label < 0) | (label > min(known))).reshape(-1).nonzero().flatten()
+    if len(wrong):
+        rows = ", ".join(str(int(row) + first) for row in wrong[:8]) + (", …" if len(wrong) > 8 else "")
+        raise RangeError(
+            f"{type(model).__name__}: label {int(label.reshape(-1)[wrong[0]])} in row {rows}: it was trained on labels "
+            f"0 to {min(known) - 1}; give one of them, or {min(known)} for none."
+        )
 
 
 def require_independent_rows(model: Callable[..., Tensor], x: Values, *args, **cond) -> None:

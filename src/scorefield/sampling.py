@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from .errors import RangeError, ShapeError
-from .models import Denoiser, require_independent_rows
+from .models import Denoiser, require_independent_rows, require_labels
 from .samplers import Langevin, Multistep, Sampler, State
 from .spaces import Euclidean
 from .tensors import Streams
@@ -41,6 +41,8 @@ def walk(
         x = model.prior(empty, generator)
     else:
         x = getattr(sampler, "space", Euclidean()).reference(empty, generator)
+    if isinstance(cond.get("label"), Tensor | int):
+        require_labels(model, cond["label"], first)
     arguments = (times[0],) if isinstance(model, Denoiser) else ()
     require_independent_rows(model, x[:2], *arguments, **{key: _rows(value, n, 0, 2) for key, value in cond.items()})
     yield from sampler.walk(model, x, times, generator, **cond)

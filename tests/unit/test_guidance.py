@@ -110,3 +110,16 @@ def test_dropout_forgets_its_part_of_the_labels_row_by_row():
     assert torch.equal(seen[1], seen[0][:5])
     with pytest.raises(RangeError, match="probability"):
         Dropout(part=1.5)
+
+
+def test_labels_outside_the_training_set_are_refused_by_row():
+    from scorefield.models import Preconditioned
+    from scorefield.networks import UNet
+
+    model = Preconditioned(UNet(size=4, width=4, multipliers=(1,), blocks=1, classes=3), EDM(10.0))
+    for guided in (model, Free(model, 2.0)):
+        assert sample(guided, 2, steps=2, label=torch.tensor([0, 3])).isfinite().all()
+        with pytest.raises(RangeError, match="label 4 in row 1, 3: it was trained on labels 0 to 2"):
+            sample(guided, 4, steps=2, chunk=1000, label=torch.tensor([0, 4, 1, -1]))
+        with pytest.raises(RangeError, match="in row 3"):
+            sample(guided, 4, steps=2, chunk=2, label=torch.tensor([0, 1, 1, 9]))

@@ -8,14 +8,15 @@ q = N(m(x̂_y), τ²), and a guide also says p̃(y | x_t). With weights that gro
 and by p(y | x_0)/p̃(y | x_t) in the last, the weighted particles are draws of p(x_0 | y) as their number grows, whatever the guide,
 and the mean weight is unbiased for p(y). Wu, Trippe, Naesseth, Blei & Cunningham (2023), algorithm 1, arXiv:2306.17775.
 
-Particles are resampled (systematically) when ESS = 1/Σ W² falls below half their number. Var[log p̂(y)] is read off the shares of
-weight that the first ancestors have left: Lee & Whiteley (2018), section 3, arXiv:1509.00394.
+Particles are resampled (systematically) when ESS = 1/Σ W² falls below half their number. Var[log p̂(y)] = (N Σ_e S_e² − 1)/(N − 1)
+is read off the shares S_e of weight that the N first ancestors e have left: Lee & Whiteley (2018), section 3, arXiv:1509.00394,
+less what resampling at random would add.
 """
 
 import math
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -23,6 +24,7 @@ from torch import Tensor
 
 from ..errors import DivergedError, RangeError, ShapeError
 from ..grids import logsnr
+from ..models import Denoiser
 from ..samplers.flow import drift, ends
 from ..tensors import Draws, Streams, normal, sum_event, uniform
 from .reconstruction import Guide
@@ -36,7 +38,7 @@ class Particles:
     """Weighted draws of p(x | y), one system an observation: ``x``, normalised ``log_weights``, and what the walk told.
 
     ``ess`` is the effective number of particles at every time of the grid; ``log_evidence`` estimates log p(y) in nats, with the
-    standard error ``error``, which is on the safe side where systematic resampling does better than independent draws.
+    standard error ``error``.
     """
 
     x: Float[Tensor, "systems particles *event"]
@@ -63,7 +65,7 @@ class Particles:
 
 
 def twisted(
-    guide: Guide,
+    guide: Denoiser,
     *,
     particles: int = 256,
     systems: int | None = None,
@@ -101,7 +103,7 @@ def twisted(
     given = {key: _repeated(value, key, systems, particles) for key, value in cond.items()}
     if observation is not None:
         given["observation"] = _repeated(observation, "observation", systems, particles)
-    walk = _Walk(guide, given, chunk or max(1, 2**18 // max(1, math.prod(empty.shape[1:]))))
+    walk = _Walk(cast(Guide, guide), given, chunk or max(1, 2**18 // max(1, math.prod(empty.shape[1:]))))
     with torch.no_grad():
         return _walked(walk, guide.noise.prior(empty, generator), times, systems, threshold, generator, lots)
 
@@ -112,8 +114,8 @@ def _walked(
     count = len(x) // systems
     denoised, guided, twist = walk.twist(x, times[0])
     log_w = twist.double().reshape(systems, count)
-    log_z, rounds = log_w.new_zeros(systems), torch.ones(systems)
-    eve, history = torch.arange(count).expand(systems, -1), []
+    log_z, history = log_w.new_zeros(systems), []
+    eve = torch.arange(count).expand(systems, -1)
     for k, (t, s) in enumerate(pairwise(times)):
         history.append(effective(log_w))
         if float(walk.guide.noise.scales(s)[1]) == 0:
@@ -122,14 +124,15 @@ def _walked(
             _require_weights(log_w, k, t)
             break
         low = history[-1] < threshold * count
+        u = uniform(log_w.new_empty(systems), lots)  # drawn whether needed or not, lest systems see each other
         if bool(low.any()):
-            chosen = systematic(log_w.softmax(1), count, uniform(log_w.new_empty(systems), lots))
+            chosen = systematic(log_w.softmax(1), count, u)
             chosen = torch.where(low[:, None], chosen, torch.arange(count))
             flat = (chosen + count * torch.arange(systems)[:, None]).flatten().to(x.device)
             x, denoised, guided, twist = x[flat], denoised[flat], guided[flat], twist[flat]
             log_z = torch.where(low, log_z + log_w.logsumexp(1) - math.log(count), log_z)
             log_w = torch.where(low[:, None], 0.0, log_w)
-            eve, rounds = eve.gather(1, chosen), rounds + low
+            eve = eve.gather(1, chosen)
         around = ends(walk.guide, t, s)
         alpha_t, sigma_t, alpha_s, sigma_s = around
         added = sigma_s * math.sqrt(1 - ((alpha_t * sigma_s) / (alpha_s * sigma_t)) ** 2)
@@ -144,7 +147,7 @@ def _walked(
     history.append(effective(log_w))
     log_weights = log_w.log_softmax(1)
     shares = torch.zeros_like(log_weights).scatter_add(1, eve, log_weights.exp())
-    spread = 1 - (count / (count - 1)) ** rounds * (1 - (shares**2).sum(1))
+    spread = (count * (shares**2).sum(1) - 1) / (count - 1)
     return Particles(
         x.reshape(systems, count, *x.shape[1:]),
         log_weights,
@@ -216,7 +219,7 @@ def _repeated(value: Any, key: str, systems: int, particles: int) -> Any:
     return value.repeat_interleave(particles, 0)
 
 
-def _empty(guide: Guide, particles: int, systems: int, threshold: float, shape: tuple[int, ...] | None) -> Tensor:
+def _empty(guide: Denoiser, particles: int, systems: int, threshold: float, shape: tuple[int, ...] | None) -> Tensor:
     if not isinstance(guide, Guide):
         raise ShapeError(
             f"twisted({type(guide).__name__}): a guide that estimates log p(y | x_t) is wanted: "

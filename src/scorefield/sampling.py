@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from .errors import RangeError, ShapeError
 from .models import Denoiser, require_independent_rows, require_labels
-from .samplers import Langevin, Multistep, Sampler, State
+from .samplers import Langevin, Sampler, State, default
 from .spaces import Euclidean
 from .tensors import Streams
 
@@ -62,7 +62,7 @@ def sample(
 ) -> Values:
     """n samples of the model: x_1 from the prior, walked to t = 0 in ``steps`` steps of the sampler.
 
-    A denoiser is walked down its noise levels (`Multistep` on an even grid of log σ/α unless you choose); a static score by `Langevin`
+    A denoiser is walked down its noise levels, by `samplers.default` for so many steps unless you choose; a static score by `Langevin`
     from the reference distribution of its space, where ``steps`` wants hundreds. ``shape`` is needed only if the model does
     not know its event shape; ``chunk`` bounds memory and changes nothing else; conditions are given one row a sample.
     Raises: RangeError, ShapeError, RowsError for a model that mixes rows, DivergedError if a walk explodes.
@@ -89,7 +89,7 @@ def sample(
 def _plan(model, n, steps, sampler, times, shape) -> tuple[Sampler, Tensor, Tensor]:
     if n < 1:
         raise RangeError(f"sample(n={n}): n must be at least 1.")
-    sampler = sampler or (Multistep() if isinstance(model, Denoiser) else Langevin())
+    sampler = sampler or (default(steps) if isinstance(model, Denoiser) else Langevin())
     shape = shape if shape is not None else getattr(model, "shape", None)
     if shape is None:
         raise ShapeError(

@@ -1,5 +1,6 @@
 """Every exported object is under the law of its kind, found by itself: adding one adds its test."""
 
+import math
 import re
 from functools import partial
 
@@ -26,6 +27,12 @@ SPACES = every(spaces, Space)
 NOISES = every(noises, noises.Noise)
 GRIDS = [grids.even, grids.karras, grids.logsnr]
 SAMPLERS = [*every(samplers, Sampler), samplers.Ancestral(0.0), samplers.Ancestral(0.5)]
+FAMILY = [
+    *(samplers.Multistep(points, spread) for points in (1, 2, 3, 4) for spread in (0.0, 0.7, math.inf)),
+    *(samplers.Multistep(points, 0.0, eta) for points in (1, 2) for eta in (0.5, 1.0)),
+    samplers.Multistep(2, 1.0, 1.0),
+    *(samplers.Corrected(points, spread) for points in (2, 4) for spread in (0.0, math.inf)),
+]
 DIVERGENCES = [type(d)(space=s) for d in every(calculus, Divergence) for s in SPACES]
 PREDICTIONS = [
     models.epsilon,
@@ -118,6 +125,12 @@ def test_samplers_of_static_scores(sampler):
 @pytest.mark.parametrize("sampler", [s for s in SAMPLERS if laws.takes_denoiser(s)], ids=name)
 def test_samplers_have_their_order_on_every_noise_and_grid(sampler, noise, grid):
     laws.sampler(sampler, noise, grid)
+
+
+@pytest.mark.parametrize("noise", [noises.VP(), noises.Rectified()], ids=name)
+@pytest.mark.parametrize("sampler", FAMILY, ids=name)
+def test_every_member_of_the_multistep_family_has_its_order(sampler, noise):
+    laws.sampler(sampler, noise)
 
 
 @pytest.mark.parametrize("grid", GRIDS, ids=lambda g: g.__name__)

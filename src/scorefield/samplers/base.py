@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import DivergedError, RangeError, ShapeError
-from ..grids import logsnr
+from ..grids import karras
 from ..noises import Gaussian
 from ..tensors import Draws
 
@@ -60,14 +60,20 @@ class Sampler(ABC):
         """(x at time s, the x̂ that was used) from x at time t > s. Annotate ``model`` as `Score` or `Denoiser`."""
 
     def times(self, model: Callable[..., Values], steps: int) -> Grid:
-        """The grid this sampler walks best in so many steps: even in log σ/α down to 0.01, unless it says otherwise."""
+        """A grid for so many steps: even in (σ/α)^{1/20}, down to min(0.2/steps, 4/steps²), at least 0.0005.
+
+        Raises: ShapeError for a model without noise.
+        """
         noise = getattr(model, "noise", None)
         if not isinstance(noise, Gaussian):
             raise ShapeError(
                 f"{self}: it walks down the noise levels of a denoiser, and {type(model).__name__} has no noise; "
                 "wrap the network in Preconditioned, or use Langevin for a static score."
             )
-        return logsnr(noise, steps, floor=0.01)
+        top = float(noise.ratio(torch.ones((), dtype=torch.float64)))
+        return karras(
+            noise, steps, rho=20.0, floor=min(max(min(0.2, 4 / max(1, steps)) / max(1, steps), 5e-4), top / 10)
+        )
 
     def walk(
         self, model: Callable[..., Values], x: Values, times: Grid, generator: Draws | None = None, **cond

@@ -6,9 +6,9 @@ With y = x/α, r = σ/α, λ = −log r, k = 1 + η² and an assumed spread s of
 
     y_s = (M_s/M_t)^k y_t + M_s^k ∫ k r M^{−1−k} F dλ + M_s √(1 − (M_s/M_t)^{2η²}) z.
 
-F is interpolated in λ. It vanishes for data N(0, s²I): one step is then exact. s = 0 interpolates x̂ (DPM-Solver++, Lu et al. 2022,
-arXiv:2211.01095; SDE-DPM-Solver++ with η = 1), s = ∞ interpolates ε̂ (DEIS, Zhang & Chen 2023, eq. 13, arXiv:2204.13902), s = 1 the velocity.
-A polynomial through one point is DDIM for any s; with η = 1 and s = 0 it is DDPM.
+F is interpolated in λ. It vanishes for data N(0, s²I): one step is then exact. s = 0 interpolates x̂ (DPM-Solver++, Lu et al.
+2022, arXiv:2211.01095; SDE-DPM-Solver++ with η = 1), s = ∞ interpolates ε̂ (DEIS, Zhang & Chen 2023, arXiv:2204.13902), s = 1
+the velocity. One point is DDIM for s = 0 and for s = ∞, and with η = 1 and s = 0 it is DDPM.
 """
 
 import math
@@ -17,13 +17,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ..errors import RangeError
 from ..models import Denoiser
 from ..tensors import Draws, normal
 from .base import Past, Sampler, Values
-from .flow import Scalar, ends
+from .flow import Scalar
 from .runge import third_order
 
 FORGOTTEN = 20.0
@@ -66,30 +67,39 @@ def _level(model: Denoiser, t: Scalar) -> tuple[float, float]:
     return float(alpha), float(sigma) / float(alpha)
 
 
-def combine(x: Values, model: Denoiser, seen: Sequence[Seen], by: Sequence[float], spread: float) -> Values:
-    """x + Σ_j by_j F_j, in place: the linear combination that all these steps are made of."""
-    for (t, earlier, denoised), weight in zip(seen, by):
-        alpha, r = _level(model, t)
-        scale = _scale(spread, r)
-        share = 1.0 if math.isinf(spread) else (spread / scale) ** 2
-        x.add_(denoised, alpha=weight * scale / r).sub_(earlier, alpha=weight * scale * share / (r * alpha))
+def add_integral(
+    x: Values, model: Denoiser, seen: Sequence[Seen], t: Scalar, s: Scalar, scale: float, spread: float, k: float = 1.0
+) -> Values:
+    """x + scale · M_s^k ∫ k r M^{−1−k} F dλ from t to s, in place, F the polynomial through what was ``seen``."""
+    levels = [_level(model, at) for at, _, _ in seen]
+    nodes = tuple(-math.log(r) for _, r in levels)
+    by = weights(nodes, -math.log(_level(model, t)[1]), -math.log(_level(model, s)[1]), spread, k)
+    for (alpha, r), (_, earlier, denoised), weight in zip(levels, seen, by):
+        m = _scale(spread, r)
+        share = 1.0 if math.isinf(spread) else (spread / m) ** 2
+        x.add_(denoised, alpha=scale * weight * m / r).sub_(earlier, alpha=scale * weight * m * share / (r * alpha))
     return x
 
 
-def _require(who: str, points: int, least: int, spread: float) -> None:
-    if not least <= points <= 4:
-        raise RangeError(f"{who}(points={points}): a polynomial through {least} to 4 points; 4 suits most.")
-    if not spread >= 0:
-        raise RangeError(f"{who}(data_std={spread:g}): data_std must be at least 0, or infinite.")
+def _begins(points: int, model: Denoiser, seen: Sequence[Seen]) -> bool:
+    """Whether a walk is too young for three or four points, and began where low orders would show."""
+    return points > 2 and len(seen) < points and _level(model, seen[0][0])[1] < FORGOTTEN
+
+
+def _first(model: Denoiser, x: Values, t: Scalar, s: Scalar, denoised: Values, **cond) -> Values:
+    (alpha_t, r_t), (alpha_s, r_s) = _level(model, t), _level(model, s)
+    start, h = torch.tensor([-math.log(r_t), math.log(r_t / r_s)], dtype=torch.float64)
+    y = x / alpha_t
+    return alpha_s * third_order(model, start, h, y, denoised - y, **cond)[0]
 
 
 @dataclass(frozen=True)
 class Multistep(Sampler):
     """A polynomial through the last ``points`` answers in λ, integrated exactly: one evaluation a step. The default.
 
-    ``data_std`` is s, the spread of data for which a step is exact: ∞ interpolates ε̂, 0 interpolates x̂. ``eta`` is η: 0 the probability
-    flow, of order ``points``; 1 the reverse process, of weak order 2 at most, which wants ``data_std=0``. From σ/α < 20, where a walk does not
-    begin at noise, the first steps of three and four points are Runge–Kutta steps with two evaluations more.
+    ``data_std`` is s, the spread of data for which a step is exact: ∞ interpolates ε̂, 0 interpolates x̂. ``eta`` is η: 0 for the
+    probability flow, of order ``points``; 1 for the reverse process, of weak order 2 at most, which wants ``data_std=0``. A walk that
+    begins below σ/α = 20, not at noise, takes its first steps by Runge–Kutta if points > 2: two evaluations more in each.
     Raises: RangeError unless 1 ≤ points ≤ 4, data_std ≥ 0 and eta ≥ 0.
     """
 
@@ -100,45 +110,36 @@ class Multistep(Sampler):
     def __post_init__(self):
         _require("Multistep", self.points, 1, self.data_std)
         if not 0 <= self.eta < math.inf:
-            raise RangeError(
-                f"Multistep(eta={self.eta:g}): eta must be finite and at least 0; 1 is the reverse process."
-            )
+            raise RangeError(f"Multistep(eta={self.eta:g}): eta must be at least 0; 1 is the reverse process.")
 
     @property
-    def order(self) -> float:  # type: ignore[override]
+    def order(self) -> int:  # type: ignore[override]
         return self.points if self.eta == 0 else min(self.points, 2)
 
     def step(
         self, model: Denoiser, x: Values, t: Scalar, s: Scalar, past: Past, generator: Draws | None, **cond
     ) -> tuple[Values, Values]:
         denoised = model(x, t, **cond)
-        alpha_t, sigma_t, alpha_s, sigma_s = ends(model, t, s)
-        if sigma_s == 0:
-            return alpha_s * denoised, denoised
         seen = (*past.seen, (t, x, denoised))
-        if self.eta == 0 and starting(self.points, model, seen):
-            return third_order(model, x, t, s, denoised, **cond)[0], denoised
-        seen, k = seen[-self.points :], 1 + self.eta**2
-        r_t, r_s = sigma_t / alpha_t, sigma_s / alpha_s
-        shrink = (_scale(self.data_std, r_s) / _scale(self.data_std, r_t)) if self.data_std < math.inf else 1.0
-        by = weights(_nodes(model, seen), -math.log(r_t), -math.log(r_s), self.data_std, k)
-        there = combine(x * (alpha_s / alpha_t * shrink**k), model, seen, [alpha_s * b for b in by], self.data_std)
-        if self.eta > 0:
-            spread = (
-                _scale(self.data_std, r_s) * math.sqrt(1 - shrink ** (2 * self.eta**2))
-                if self.data_std < math.inf
-                else self.eta * math.sqrt(r_t**2 - r_s**2)
-            )
-            there.add_(normal(x, generator), alpha=alpha_s * spread)
-        return there, denoised
+        if float(model.noise.scales(s)[1]) == 0:
+            return denoised, denoised
+        if self.eta == 0 and _begins(self.points, model, seen):
+            return _first(model, x, t, s, denoised, **cond), denoised
+        (alpha_t, r_t), (alpha_s, r_s) = _level(model, t), _level(model, s)
+        k = 1 + self.eta**2
+        there = x * (alpha_s / alpha_t * (_scale(self.data_std, r_s) / _scale(self.data_std, r_t)) ** k)
+        there = add_integral(there, model, seen[-self.points :], t, s, alpha_s, self.data_std, k)
+        if self.eta == 0:
+            return there, denoised
+        return there.add_(normal(x, generator), alpha=alpha_s * _added(self.data_std, self.eta, r_t, r_s)), denoised
 
 
 @dataclass(frozen=True)
 class Corrected(Sampler):
-    """Predict through ``points`` − 1 answers, correct through ``points`` with the answer there: order ``points``, one evaluation a step.
+    """Predict through ``points`` − 1 answers, then correct through ``points`` with the answer there: one evaluation a step.
 
-    The answer at the predicted x serves the correction and the next prediction, as in UniPC (Zhao et al. 2023, algorithm 1, arXiv:2302.04867).
-    Best on smooth densities with many steps; on images with few steps `Multistep` was nearer to the flow.
+    The answer at the predicted x serves the correction and the next prediction, as in UniPC (Zhao et al. 2023, algorithm 1,
+    arXiv:2302.04867). For smooth densities and many steps; on images with few steps `Multistep` stays nearer to the flow.
     Raises: RangeError unless 2 ≤ points ≤ 4 and data_std ≥ 0.
     """
 
@@ -149,7 +150,7 @@ class Corrected(Sampler):
         _require("Corrected", self.points, 2, self.data_std)
 
     @property
-    def order(self) -> float:  # type: ignore[override]
+    def order(self) -> int:  # type: ignore[override]
         return self.points
 
     def step(
@@ -157,26 +158,28 @@ class Corrected(Sampler):
     ) -> tuple[Values, Values]:
         denoised = model(x, t, **cond)
         seen = (*past.seen, (t, x, denoised))
-        predictor = Multistep(self.points - 1, self.data_std)
-        if past.seen and not starting(self.points, model, past.seen):
-            (alpha, r), (_, r_before) = _level(model, t), _level(model, past.seen[-1][0])
-            span = (-math.log(r_before), -math.log(r), self.data_std, 1.0)
-            with_t, without = seen[-self.points :], past.seen[-(self.points - 1) :]
-            x = combine(
-                x.clone(), model, with_t, [alpha * b for b in weights(_nodes(model, with_t), *span)], self.data_std
-            )
-            combine(x, model, without, [-alpha * b for b in weights(_nodes(model, without), *span)], self.data_std)
         if float(model.noise.scales(s)[1]) == 0:
             return denoised, denoised
-        if starting(self.points, model, seen):
-            return third_order(model, x, t, s, denoised, **cond)[0], denoised
-        return predictor.onward(model, x, t, s, seen), denoised
+        if _begins(self.points, model, seen):
+            return _first(model, x, t, s, denoised, **cond), denoised
+        if past.seen and not _begins(self.points, model, past.seen):
+            before, alpha = past.seen[-1][0], _level(model, t)[0]
+            x = add_integral(x.clone(), model, seen[-self.points :], before, t, alpha, self.data_std)
+            add_integral(x, model, past.seen[1 - self.points :], before, t, -alpha, self.data_std)
+        (alpha_t, r_t), (alpha_s, r_s) = _level(model, t), _level(model, s)
+        there = x * (alpha_s / alpha_t * _scale(self.data_std, r_s) / _scale(self.data_std, r_t))
+        return add_integral(there, model, seen[1 - self.points :], t, s, alpha_s, self.data_std), denoised
 
 
-def starting(points: int, model: Denoiser, seen: Sequence[Seen]) -> bool:
-    """Whether a walk of three or four points is too young for them, and began where low orders would show."""
-    return 3 <= points and len(seen) < points and _level(model, seen[0][0])[1] < FORGOTTEN
+def _added(spread: float, eta: float, r_t: float, r_s: float) -> float:
+    if math.isinf(spread):
+        return eta * math.sqrt(r_t**2 - r_s**2)
+    m_t, m_s = math.hypot(spread, r_t), math.hypot(spread, r_s)
+    return m_s * math.sqrt(-math.expm1(2 * eta**2 * math.log(m_s / m_t)))
 
 
-def _nodes(model: Denoiser, seen: Sequence[Seen]) -> tuple[float, ...]:
-    return tuple(-math.log(_level(model, t)[1]) for t, _, _ in seen)
+def _require(who: str, points: int, least: int, spread: float) -> None:
+    if not least <= points <= 4:
+        raise RangeError(f"{who}(points={points}): a polynomial through {least} to 4 points; 4 suits most.")
+    if not spread >= 0:
+        raise RangeError(f"{who}(data_std={spread:g}): data_std must be at least 0, or infinite.")

@@ -13,6 +13,7 @@ from torch import nn
 from ..checkpoints import facts, load
 from ..data import Scaling
 from ..errors import RangeError, RunError
+from ..guidance import Classifier
 from ..recipes.drawing import Drawing
 from ..recipes.experiment import Finished
 from ..recipes.find import Recipe, find, names
@@ -41,7 +42,11 @@ class Trained:
 
     @property
     def sampling(self) -> Drawing:
-        """How the recipe chose to draw."""
+        """How the recipe chose to draw. Raises: RunError for a classifier, which draws nothing."""
+        if isinstance(self.model, Classifier):
+            raise RunError(
+                f"run {self.folder}: a classifier draws nothing; it guides a model of the same data, as guidance.Tilt(model, it)."
+            )
         return self.about.get("sampling", Drawing())
 
 

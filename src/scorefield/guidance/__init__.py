@@ -1,6 +1,7 @@
 """Functions from denoisers to a denoiser."""
 
 from .auto import Auto
+from .classifier import Classifier, CrossEntropy, Encoder
 from .compose import Given, Mixture, Product
 from .covariances import Covariance, Dense, Isotropic, Krylov, RowSums
 from .ddrm import DDRM
@@ -22,10 +23,13 @@ __all__ = [
     "DPS",
     "Auto",
     "Blur",
+    "Classifier",
     "Composed",
     "Covariance",
+    "CrossEntropy",
     "Dense",
     "Downsample",
+    "Encoder",
     "Free",
     "Given",
     "Guide",

@@ -9,6 +9,7 @@ signature. It returns an object with ``.run(out, *, resume, previous, show, abou
 `find` takes the name of a function in ``__all__``, or ``path/to/recipe.py[:function]``: your own works the same way.
 """
 
+from .classifier import classifier
 from .digits import digits
 from .experiment import Experiment, Finished
 from .find import Runnable, find
@@ -25,6 +26,7 @@ __all__ = [
     "Measure",
     "Runnable",
     "checkerboard",
+    "classifier",
     "digits",
     "mixture",
     "mlp",

@@ -10,8 +10,8 @@ from scorefield import exact, grids
 from scorefield.errors import LawError, RangeError, ShapeError
 from scorefield.guidance import Given, Metropolis, Mixture, Product
 from scorefield.guidance.metropolis import lobatto
+from scorefield.laws import check, require_own_draws, require_zero
 from scorefield.laws import denoiser as law
-from scorefield.laws import require_own_draws, require_zero
 from scorefield.metrics import energy_distance
 from scorefield.models import Denoiser
 from scorefield.noises import EDM, VP
@@ -220,6 +220,12 @@ def test_the_corrector_leaves_every_level_invariant(density, wrap):
 def test_mutants_of_the_corrector_are_caught(mutant):
     with pytest.raises(LawError, match="moments"):
         require_invariance(mutant(**BIG), A, Opaque)
+    with pytest.raises(LawError, match="moments"):
+        check(mutant(**BIG))
+
+
+def test_the_corrector_is_under_the_law_of_samplers():
+    check(Metropolis(Heun()))
 
 
 def test_the_corrector_draws_row_by_row_and_asks_as_often_as_it_says():

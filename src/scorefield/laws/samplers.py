@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .. import grids
 from ..exact import Gaussian as Normal
+from ..guidance import Metropolis
 from ..noises import VP, Gaussian
 from ..samplers import MALA, Sampler, Underdamped
 from ..tensors import Streams, normal
@@ -91,6 +92,9 @@ def sampler(sampler: Sampler, noise: Gaussian | None = None, grid: Callable[...,
     visited = torch.stack([state.t for state in sampler.walk(model, x, times, Streams(0, range(5)))])
     require(torch.equal(visited, times.double()), sampler, "the walk visits exactly the grid", visited.tolist())
     require_own_draws(sampler, lambda g, rows: _end(sampler.walk(model, x[rows], times, g)), 5)
+    if isinstance(sampler, Metropolis):  # not affine, but invariant at every level: the order is its predictor's
+        _correction(sampler, known, noise)
+        sampler = sampler.predictor
     if math.isinf(sampler.order):
         _invariance(replace(sampler, warmup=0.0) if isinstance(sampler, MALA) else sampler, known)
         return
@@ -114,6 +118,23 @@ def sampler(sampler: Sampler, noise: Gaussian | None = None, grid: Callable[...,
 def _end(states: Iterator) -> Tensor:
     *_, last = states
     return last.x
+
+
+def _correction(sampler: Metropolis, known: Normal, noise: Gaussian) -> None:
+    n = 20_000
+    for level in (0.3, 2.0):
+        t = noise.time(torch.tensor(level, **DOUBLE))
+        (alpha, _), draws = noise.scales(t), Streams(5, range(n))
+        x = noise.perturb(known.sample(n, draws), t, draws)
+        y, accepted = sampler.correct(known.denoiser(noise), x, t, Streams(6, range(n)))
+        require((y != x).any(), sampler, "the corrector moves")
+        require(((accepted >= 0) & (accepted <= 1)).all(), sampler, "shares of accepted proposals lie in [0, 1]")
+        for power in (1, 2, 4):
+            require_zero(
+                sampler,
+                f"moments of order {power} stay at sigma/alpha = {level}",
+                (y / alpha) ** power - (x / alpha) ** power,
+            )
 
 
 def _invariance(sampler: Sampler, known: Normal) -> None:

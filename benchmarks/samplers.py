@@ -26,6 +26,7 @@ from torch import Tensor
 
 from scorefield import load, samplers
 from scorefield.exact import Gaussian, Mixture
+from scorefield.fitted import fitted_times
 from scorefield.guidance import Free
 from scorefield.metrics import Judge, frechet_distance
 from scorefield.models import Denoiser
@@ -240,14 +241,15 @@ def mixture(repeats: int = 10, n: int = 5000) -> None:
     )
 
 
-def images(run: Path, n: int) -> None:
-    """Fréchet distance to held-out digits from one network and one set of first draws, with and without guidance."""
+def images(run: Path, n: int, plain: bool) -> None:
+    """Fréchet distance to held-out digits from one network and one set of first draws, guided as the run is or not."""
     model, recipe, budgets = load(run), digits(), (5, 10, 20)
     labels, data_std = Drawing(classes=10).labels(n), 0.6
     judge = Judge.fit(recipe.data.train, recipe.data.labels, classes=10, seed=2)
     real = judge.features(recipe.data.held_out)
+    chosen = [("unguided", model)] if plain else [("guided", Free(model, 1.2, 0.2, 3.0))]
     first = TOP * normal(torch.empty(n, *model.shape), Streams(0, range(n)))
-    for title, guided in (("guided", Free(model, 1.2, 0.2, 3.0)), ("unguided", model)):
+    for title, guided in chosen:
         drawn: dict[str, list[Tensor]] = {}
 
         def in_parts(walk: Callable[[Counted, Tensor], Tensor], guided: Denoiser = guided) -> Tensor:
@@ -268,6 +270,16 @@ def images(run: Path, n: int) -> None:
         drawn["scorefield: default"] = [
             in_parts(lambda m, x, b=b: default_samples(m.model, x, b, **m.cond)) for b in budgets
         ]
+        grids = [fitted_times(guided, b, seed=1, label=Drawing(classes=10).labels(64, seed=1)) for b in budgets]
+        drawn["scorefield: default, fitted times"] = [
+            in_parts(lambda m, x, b=b, g=g: last(samplers.default(b), m.model, x, g, **m.cond))
+            for b, g in zip(budgets, grids)
+        ]
+        for sampler in (samplers.Multistep(2, 0.0, 1.0), samplers.Multistep(2, 1.0, 0.5)):
+            drawn[f"scorefield: {sampler}"] = [
+                in_parts(lambda m, x, b=b, s=sampler: last(s, m.model, x, s.times(m.model, b), **m.cond))
+                for b in budgets
+            ]
         truth = in_parts(lambda m, x: default_samples(m.model, x, 120, **m.cond))
         told(f"{title} digits: Fréchet distance at evaluations", [str(b) for b in budgets])
         ours = [judge.features(y) for y in drawn["scorefield: default"]]
@@ -294,12 +306,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", nargs="?", type=Path, help="a trained run of the recipe digits")
     parser.add_argument("--samples", type=int, default=2000)
+    parser.add_argument("--unguided", action="store_true", help="without guidance")
     options = parser.parse_args()
     if options.run is None:
         gaussian()
         mixture()
     else:
-        images(options.run, options.samples)
+        images(options.run, options.samples, options.unguided)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ LAYERS = [
     "spaces domains noises networks grids",
     "calculus models exact",
     "objectives samplers guidance distillation likelihood closed",
-    "sampling inversion training metrics uncertainty",
+    "sampling fitted inversion training metrics uncertainty",
     "checkpoints estimators posterior laws plots",
     "doctor recipes cli server explorer",
 ]

@@ -167,6 +167,12 @@ class Run:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def amend(self, **facts: Any) -> None:
+        """Facts replaced or added in run.json, which is replaced whole. Raises: RangeError for what cannot be described."""
+        about = _about(self.folder)
+        about["facts"]["dict"] |= describe(facts)["dict"]  # type: ignore[index, call-overload]
+        files.write_json(self.folder / "run.json", about)
+
     def save_weights(self, model: dict[str, Tensor], average: dict[str, Tensor]) -> None:
         """The live weights and their average, each file replaced whole."""
         files.write_tensors(self.folder / "model.safetensors", model)

@@ -1,4 +1,4 @@
-"""The command line: ``scorefield train RECIPE``, ``sample RUN``, ``evaluate RUN``, ``doctor DATA|RECIPE|RUN``.
+"""The command line: ``scorefield train RECIPE``, ``sample RUN``, ``tune RUN``, ``evaluate RUN``, ``doctor DATA|RECIPE|RUN``.
 
 A recipe's options are the arguments of its function. Bad input gets one paragraph on stderr and exit status 2, a training
 that fails 1, an interrupted one 130.
@@ -61,6 +61,7 @@ def app(words: Sequence[str] = ()) -> Any:
     words_of_train = "Learn a score by a recipe: one of these, or path/to/recipe.py[:function] of your own."
     program.add_typer(training, name="train", help=words_of_train)
     program.command("sample")(commands.sample)
+    program.command("tune")(commands.tune)
     program.command("evaluate")(commands.evaluate)
     if command == "doctor" and word and (word in recipes or word.partition(":")[0].endswith(".py")):
         looking = typer.Typer(rich_markup_mode=None)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .. import doctor as checks
 from .. import files, plots
+from ..checkpoints import Run as Kept
 from ..data import open_data
 from ..errors import RangeError, ShapeError, unknown
 from ..recipes import pictures
@@ -59,6 +60,20 @@ def sample(
 
 
 sample.__doc__ = f"{sample.__doc__}\n\n    Samplers: {', '.join(kind.__name__ for kind in known().values())}."
+
+
+def tune(
+    run: Run,
+    steps: Annotated[int, typer.Option(help="steps of the walks that the times are for")] = 10,
+    recipe: File = None,
+) -> None:
+    """Fit the times of a walk to a trained run and keep them in it: ``sample RUN --steps`` so many then uses them."""
+    with told():
+        found = trained.opened(run, recipe)
+        how = replace(found.sampling, steps=steps, times=None).tuned(found.model, steps, shape=found.shape)
+        with Kept.open(run) as kept:
+            kept.amend(sampling=replace(found.sampling, fitted=how.fitted))
+        typer.echo(f"times of {steps} steps, kept in {run}: {' '.join(f'{float(t):.3g}' for t in how.fitted[-1])}")
 
 
 def evaluate(

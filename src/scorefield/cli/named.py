@@ -6,6 +6,7 @@ or samplers; nothing is evaluated.
 
 import ast
 import inspect
+import math
 from typing import Any
 
 from .. import samplers
@@ -32,8 +33,8 @@ def sampler(text: str) -> Sampler:
 
     Raises: UnknownNameError with the nearest name; RangeError for arguments it does not take, and text that is no call.
 
-    >>> sampler("ancestral(eta=0.5)")
-    Ancestral(eta=0.5)
+    >>> sampler("ancestral(eta=0.5)"), sampler("multistep(2, data_std=inf)").points
+    (Ancestral(eta=0.5), 2)
     """
     try:
         return _made(ast.parse(text.strip(), mode="eval").body, text)
@@ -58,6 +59,8 @@ def _made(node: ast.expr, text: str) -> Sampler:
 
 
 def _value(node: ast.expr, text: str) -> Any:
+    if isinstance(node, ast.Name) and node.id == "inf":
+        return math.inf
     if isinstance(node, ast.Call | ast.Name):
         return _made(node, text)
     try:

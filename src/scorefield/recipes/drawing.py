@@ -4,13 +4,14 @@ Sample i of a seed, its label included, is a function of (seed, i) alone, so tha
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from ..errors import RangeError
+from ..fitted import fitted_times
 from ..guidance import Free
 from ..models import Denoiser
 from ..samplers import Sampler, State
@@ -21,6 +22,8 @@ from ..tensors import Streams, uniform
 @dataclass(frozen=True)
 class Drawing:
     """Sampler, steps or an explicit grid ``times``; ``classes`` of labels, and guidance of ``weight`` for low ≤ σ/α ≤ high.
+
+    ``fitted`` are grids chosen for this model by `tuned`, each used when a walk of its length is asked for without ``times``.
 
     >>> Drawing(classes=10).labels(4).tolist() == Drawing(classes=10).labels(9)[:4].tolist()
     True
@@ -33,6 +36,7 @@ class Drawing:
     weight: float = 1.0
     low: float = 0.0
     high: float = 1e9
+    fitted: tuple[Float[Tensor, "_"], ...] = ()
 
     def __post_init__(self):
         if self.steps < 1:
@@ -51,18 +55,32 @@ class Drawing:
         u = uniform(torch.empty(n, dtype=torch.float64), Streams(seed ^ 0x1ABE1, range(n)))
         return (u * (self.classes or 1)).long()
 
+    @property
+    def grid(self) -> Float[Tensor, "times"] | None:
+        """The times of the walk: those given, or fitted for so many steps; None leaves them to the sampler."""
+        return (
+            self.times if self.times is not None else next((g for g in self.fitted if len(g) == self.steps + 1), None)
+        )
+
+    def tuned(self, model: nn.Module, steps: int, *, shape: tuple[int, ...], seed: int = 1) -> "Drawing":
+        """This drawing with a grid of so many steps fitted to the model as it is drawn; see `fitted_times`."""
+        guided, cond = self._guided(model, 64, seed, None)
+        times = fitted_times(guided, steps, sampler=self.sampler, seed=seed, shape=shape, **cond)  # type: ignore[arg-type]
+        others = tuple(grid for grid in self.fitted if len(grid) != len(times))
+        return replace(self, fitted=(*others, times))
+
     def sample(
         self, model: nn.Module, n: int, *, shape: tuple[int, ...], seed: int = 0, label: int | None = None
     ) -> Float[Tensor, "n *event"]:
         """n samples in the model's units, on the CPU. Raises: as `scorefield.sample`; RangeError for a label of no class."""
         guided, cond = self._guided(model, n, seed, label)
-        how = {"steps": self.steps, "sampler": self.sampler, "times": self.times, "seed": seed, "shape": shape}
+        how = {"steps": self.steps, "sampler": self.sampler, "times": self.grid, "seed": seed, "shape": shape}
         return sample(guided, n, **how, **cond).cpu()  # type: ignore[arg-type]
 
     def walk(self, model: nn.Module, n: int, *, shape: tuple[int, ...], seed: int = 0) -> Iterator[State]:
         """The states of n walks, on the CPU."""
         guided, cond = self._guided(model, n, seed, None)
-        how = {"steps": self.steps, "sampler": self.sampler, "times": self.times, "seed": seed, "shape": shape}
+        how = {"steps": self.steps, "sampler": self.sampler, "times": self.grid, "seed": seed, "shape": shape}
         for state in walk(guided, n, **how, **cond):  # type: ignore[arg-type]
             yield State(state.x.cpu(), state.t.cpu(), None if state.denoised is None else state.denoised.cpu())
 

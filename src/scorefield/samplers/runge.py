@@ -37,12 +37,24 @@ def third_order(model: Denoiser, logsnr: Rows, h: Rows, y: Values, first: Values
     return ahead, step / 72 * (-5 * first + 6 * second + 8 * third)
 
 
+class _Wide(Denoiser):
+    """A denoiser of half precision among steps of single: x/α and its slopes leave the range of float16."""
+
+    def __init__(self, model: Denoiser, dtype: torch.dtype):
+        super().__init__()
+        self.model, self.dtype, self.noise = model, dtype, model.noise
+
+    def forward(self, xt: Values, t: Rows, **cond) -> Values:
+        return self.model(xt.to(self.dtype), t, **cond).to(xt.dtype)
+
+
 @dataclass(frozen=True)
 class Adaptive(Sampler):
     """Runge–Kutta steps as long as ``tolerance`` allows, chosen row by row between the times of the grid: order 3.
 
-    A step is taken when the root mean square of its error over the event is below tolerance · (1 + that of x/α); a step to t = 0
-    goes to x̂. Use it to know the flow, not to be fast: the slowest row of a batch decides its cost, though not its result.
+    A step is taken when the root mean square of its error over the event is below tolerance · (1 + that of x/α), with a tolerance
+    of at least the rounding of x; a step to t = 0 goes to x̂. Use it to know the flow, not to be fast: the slowest row of a batch
+    decides its cost, though not its result.
     Raises: RangeError unless 0 < tolerance < 1; DivergedError if a row needs more than 10,000 steps between two times.
     """
 
@@ -62,23 +74,25 @@ class Adaptive(Sampler):
         if sigma_s == 0:
             return denoised, denoised
         begin, end = math.log(alpha_t / sigma_t), math.log(alpha_s / sigma_s)
+        way = math.copysign(1.0, end - begin)  # up the noise levels where a flow is inverted
         at = torch.full((len(x),), begin, dtype=torch.float64, device=x.device)
-        h, y = torch.full_like(at, end - begin), x / alpha_t
-        first = denoised - y
+        wide, h = _Wide(model, x.dtype), torch.full_like(at, abs(end - begin))
+        y = x.to(torch.promote_types(x.dtype, torch.float32)) / alpha_t
+        first, tolerance = denoised - y, max(self.tolerance, torch.finfo(x.dtype).eps)
         for _ in range(10_000):
-            ahead, error = third_order(model, at, h, y, first, **cond)
-            last = slope(model, at + h, ahead, **cond)
-            error = error - expand(h, y).to(y.dtype) / 8 * last
-            miss = _size(error) / (self.tolerance * (1 + _size(y)))
+            ahead, error = third_order(wide, at, way * h, y, first, **cond)
+            last = slope(wide, at + way * h, ahead, **cond)
+            error = error - expand(way * h, y).to(y.dtype) / 8 * last
+            miss = (_size(error) / (tolerance * (1 + _size(y)))).nan_to_num(nan=math.inf, posinf=math.inf)
             taken = miss <= 1
             keep = expand(taken, y)
             y, first = torch.where(keep, ahead, y), torch.where(keep, last, first)
-            at = torch.where(taken, at + h, at)
+            at = torch.where(taken, at + way * h, at)
             longer = (0.9 * miss.clamp(min=1e-6) ** (-1 / 3)).clamp(0.2, 5.0)
-            left = end - at
+            left = way * (end - at)
             h = torch.minimum(torch.where(left > 1e-12, h.clamp(min=1e-9) * longer, 0.0), left.clamp(min=0))
             if not bool((h > 0).any()):
-                return alpha_s * y, denoised
+                return (alpha_s * y).to(x.dtype), denoised
         rows = (h > 0).nonzero().flatten().tolist()[:5]
         raise DivergedError(
             f"{self}: rows {rows} took 10,000 steps between t = {float(t):.4g} and {float(s):.4g} and were not there; "

@@ -12,7 +12,7 @@ README = pages.ROOT / "README.md"
 
 def test_the_readme_runs_as_written():
     names = pages.run(README)
-    y, nats = names["y"], names["nats"]
+    y, nats = names["y"], names["nats"].value
     fresh = [sf.data.moons(4000, generator=torch.Generator().manual_seed(seed)) for seed in range(7)]
     floor = sum(abs(sf.metrics.mmd(fresh[0], other).value) for other in fresh[1:6]) / 5
     found = sf.metrics.mmd(y, fresh[6])

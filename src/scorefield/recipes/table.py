@@ -140,7 +140,7 @@ def _likelihood(finished: Finished) -> dict[str, Measure]:
     if data.shape[0] > 64 or len(rows) < 2:
         return {}
     scale = torch.as_tensor(data.scaling.scale, dtype=torch.float64).expand(data.shape[0]).log().sum()
-    nats = mean(log_density(model, rows.to(next(model.parameters()).device)).cpu().double() - scale)
+    nats = mean(log_density(model, rows.to(next(model.parameters()).device)).value.cpu() - scale)
     centre, spread = data.train.double().mean(0), torch.cov(data.train.double().T).reshape(data.shape * 2)
     normal = torch.distributions.MultivariateNormal(centre, spread + 1e-6 * torch.eye(data.shape[0]))
     words = (

@@ -289,4 +289,4 @@ def _score(model: Denoiser, t: Tensor, x: Points) -> Points:
 
 
 def _log_density(model: Denoiser, x: Points) -> Float[Tensor, "n"]:
-    return log_density(model, x.to(next(model.parameters()).device)).cpu()
+    return log_density(model, x.to(next(model.parameters()).device)).value.cpu()

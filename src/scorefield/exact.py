@@ -124,6 +124,7 @@ class Components(Density):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         if x.ndim != 2 or x.shape[1:] != self.shape:
             raise ShapeError(f"{type(self).__name__} on {self.shape[0]} variables got x of shape {tuple(x.shape)}.")
+        x = x.to(torch.promote_types(x.dtype, torch.float32))  # squares over small variances overflow half precision
         alpha, sigma = (expand(torch.as_tensor(s, dtype=x.dtype), x).unsqueeze(-1) for s in (alpha, sigma))
         values, vectors = self._values.to(x), self._vectors.to(x)
         u = torch.einsum("kji,bkj->bki", vectors, x[:, None] - alpha * self.means.to(x))
@@ -133,17 +134,18 @@ class Components(Density):
         return logs, u / v, values, vectors
 
     def log_density(self, x: Values, alpha: Times | float = 1.0, sigma: Times | float = 0.0) -> Numbers:
-        return self._components(x, alpha, sigma)[0].logsumexp(1)
+        return self._components(x, alpha, sigma)[0].logsumexp(1).to(x.dtype)
 
     def score(self, x: Values, alpha: Times | float = 1.0, sigma: Times | float = 0.0) -> Values:
         logs, whitened, _, vectors = self._components(x, alpha, sigma)
-        return -torch.einsum("bk,kij,bkj->bi", logs.softmax(1), vectors, whitened)
+        return -torch.einsum("bk,kij,bkj->bi", logs.softmax(1), vectors, whitened).to(x.dtype)
 
     def denoise(self, xt: Values, alpha: Times, sigma: Times) -> Values:
         logs, whitened, values, vectors = self._components(xt, alpha, sigma)
         inside = expand(alpha, xt).unsqueeze(-1) * values * whitened
         responsible = logs.softmax(1)
-        return responsible @ self.means.to(xt) + torch.einsum("bk,kij,bkj->bi", responsible, vectors, inside)
+        within = torch.einsum("bk,kij,bkj->bi", responsible, vectors, inside)
+        return (responsible @ self.means.to(within) + within).to(xt.dtype)
 
     def sample(self, n: int, generator: Draws | None = None) -> Values:
         u = uniform(self.means.new_empty(n), generator)

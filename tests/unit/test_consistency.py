@@ -10,15 +10,18 @@ from scorefield import samplers
 from scorefield.distillation import (
     ConsistencyDistillation,
     ConsistencyTraining,
-    DistributionMatching,
+    Critic,
     Neighbours,
     Progressive,
     Renoise,
+    TrajectoryDistillation,
     ddim,
     heun,
     lognormal,
+    nodes,
     pseudo_huber,
     squared,
+    trajectories,
 )
 from scorefield.errors import RangeError, ShapeError
 from scorefield.exact import Gaussian
@@ -183,48 +186,105 @@ def test_the_progressive_loss_is_the_truncated_signal_to_noise_ratio_times_half_
     assert right.factor == 1.0
 
 
-@pytest.mark.parametrize(("shift", "scale"), [(0.0, 1.0), (0.3, 1.0), (-0.3, 1.0), (0.0, 1.3), (0.0, 0.7)])
-def test_distribution_matching_moves_a_generator_towards_its_teacher_and_rests_there(shift, scale):
-    n, noise = 4000, EDM(80.0)
-    a = (MEAN + shift).expand(n, 3).clone().requires_grad_()
-    b = (STD * scale).expand(n, 3).clone().requires_grad_()
+def walks(noise, n):
+    """Batches of the exact flow: states at two times, and the end."""
+    times = torch.tensor([1.0, float(noise.time(torch.tensor(1.0))), 0.0], **D)
+    start = noise.prior(rows(n), Streams(4, range(n)))
+    path_ = torch.stack([start, path(noise, start, times[0], times[1])], 1)
+    return Neighbours(times), {"x": path(noise, start, times[0], times[2]), "path": path_}
 
-    class Generator(Denoiser):
-        def forward(self, xt, t, **cond):
-            return a + b * (xt - expand(torch.zeros(()), xt)) / 80.0
 
-    generator = Generator()
-    generator.noise = noise
-    drawn = Gaussian(MEAN + shift, ((STD * scale) ** 2).diag())
-    objective = DistributionMatching(
-        KNOWN.denoiser(noise), drawn.denoiser(noise), Neighbours(torch.tensor([1.0, 0.0], **D))
+@pytest.mark.parametrize("noise", NOISES, ids=lambda noise: type(noise).__name__)
+def test_the_jump_of_a_gaussian_has_no_regression_loss_on_kept_walks_and_others_have(noise):
+    starts, batch = walks(noise, 200)
+    objective = TrajectoryDistillation(starts, distance=squared)
+
+    def loss(model):
+        return objective(model, batch["x"], Streams(0, range(200)), path=batch["path"])
+
+    assert loss(Jump(noise)).shape == (200,)
+    assert float(loss(Jump(noise)).max()) < 1e-20
+    for wrong in (Jump(noise, 1.1), KNOWN.denoiser(noise)):
+        assert float(loss(wrong).mean()) > 1e-4
+
+
+def test_kept_walks_are_those_of_the_sampler_row_by_row():
+    noise = EDM(80.0)
+    teacher, times = KNOWN.denoiser(noise), karras(noise, 12)
+    kept = nodes(teacher, times, (80.0, 2.0, 0.1))
+    found = trajectories(teacher, Heun(), times, kept, torch.empty(5, 3, **D), chunk=2, seed=3, label=torch.arange(5))
+    alone = trajectories(teacher, Heun(), times, kept, torch.empty(2, 3, **D), seed=3, label=torch.arange(2))
+    assert all(
+        torch.allclose(alone[name].double(), found[name][:2].double(), rtol=1e-3) for name in ("x", "path", "label")
     )
-    x = torch.zeros(n, 3, **D)
-    objective(generator, x, Streams(0, range(n))).sum().backward()
-    for gradient, off in ((a.grad, shift), (b.grad, scale - 1)):
-        mean, error = gradient.mean(0), gradient.std(0) / n**0.5
-        if off == 0:
-            continue
-        assert (mean * off > 5 * error).all()
-    if shift == 0 and scale == 1:
-        assert a.grad.abs().max() < 1e-9
-        assert b.grad.abs().max() < 1e-9
+    *_, last = Heun().walk(teacher, found["path"][:, 0].double(), times)
+    torch.testing.assert_close(last.x, found["x"], atol=2e-2, rtol=2e-2)  # the start was kept in half precision
+    seen = (noise.ratio(times[kept]).log() - torch.tensor([80.0, 2.0, 0.1], **D).log()).abs()
+    assert (seen <= times[:-1].log().diff().abs().max() / 2 + 1e-9).all()
 
 
-def test_the_fake_denoiser_learns_what_the_student_draws_and_not_the_teacher():
-    noise = EDM(10.0)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model, fake = (Preconditioned(MLP(2, 8, 1), noise, edm) for _ in range(2))
-        for parameter in (*model.parameters(), *fake.parameters()):
-            nn.init.normal_(parameter, std=0.3)
-    objective = DistributionMatching(model, fake, Neighbours(torch.tensor([1.0, 0.1, 0.0])))
-    x = torch.randn(16, 2, generator=torch.Generator().manual_seed(0))
-    objective(model, x, Streams(0, range(16))).sum().backward()
-    assert any(p.grad is not None and bool(p.grad.any()) for p in objective.fake.parameters())
-    assert any(p.grad is not None and bool(p.grad.any()) for p in model.parameters())
-    assert all(p.grad is None and not p.requires_grad for p in objective.teacher.parameters())
-    assert all(p.grad is None for p in fake.parameters())  # the one that was given is left alone
+class Slope(nn.Module):
+    """D(x) = w·x with one feature, x itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.w = nn.Parameter(torch.tensor([0.5, 0.0, 0.0], **D))
+
+    def forward(self, x, **cond):
+        return x @ self.w, [x]
+
+
+def game(adversarial=0.0, features=0.0, penalty=0.0, power=1.3):
+    """(loss per row, gradient at the student's answer, gradient at the critic) of one part of the game."""
+    noise = EDM(80.0)
+    starts, batch = walks(noise, 50)
+    answer = Jump(noise, power)(batch["path"][:, 0], torch.tensor(1.0)).detach().requires_grad_()
+
+    class Fixed(Denoiser):
+        def forward(self, xt, t, **cond):
+            return answer
+
+    model = Fixed()
+    model.noise = noise
+    critic = Slope()
+    objective = TrajectoryDistillation(
+        starts, critic, lambda a, b: torch.zeros(len(a), **D) * a.sum(), adversarial, features, penalty
+    )
+    losses = objective(model, batch["x"], Streams(0, range(50)), path=batch["path"])
+    losses.sum().backward()
+    return losses.detach() / 3, answer.grad / 3, critic.w.grad / 3, answer.detach(), batch["x"], critic.w.detach()
+
+
+def test_the_critic_raises_what_the_student_climbs():
+    losses, student, critic, y, x, w = game(adversarial=2.0)
+    softplus, sigmoid = nn.functional.softplus, torch.sigmoid
+    wanted = 2 * softplus(-y @ w) + softplus(-x @ w) + softplus(y @ w)
+    torch.testing.assert_close(losses, wanted)
+    torch.testing.assert_close(student, -2 * sigmoid(-y @ w)[:, None] * w)  # down its loss is up the critic
+    torch.testing.assert_close(critic, (sigmoid(y @ w)[:, None] * y - sigmoid(-x @ w)[:, None] * x).sum(0))
+
+
+def test_features_are_compared_with_those_of_the_same_walk_and_the_slope_is_penalised():
+    plain, _, before, y, x, w = game()
+    losses, student, critic, *_ = game(features=1.5)
+    torch.testing.assert_close(losses - plain, 1.5 * (y - x).abs().mean(1))
+    torch.testing.assert_close(student, 1.5 * (y - x).sign() / 3)
+    torch.testing.assert_close(critic, before)  # the student's losses do not move the critic
+    losses, student, critic, *_ = game(penalty=0.4)
+    torch.testing.assert_close(losses - plain, torch.full((50,), 0.2 * float(w @ w), **D))
+    torch.testing.assert_close(critic - before, 50 * 0.4 * w)
+    assert not student.any()
+
+
+def test_the_critic_judges_each_image_alone_with_its_label():
+    critic = Critic(2, 9, width=4, classes=3)
+    x = normal(torch.empty(4, 2, 9, 9), Streams(0, range(4)))
+    label = torch.tensor([0, 1, 2, 0])
+    logit, features = critic(x, label)
+    assert torch.allclose(critic(x[1:3], label[1:3])[0], logit[1:3], atol=1e-6)
+    assert not torch.allclose(critic(x, label.roll(1))[0], logit)
+    assert torch.equal(critic(x)[0], critic(x, torch.full((4,), 3))[0])
+    assert [len(each) for each in features] == [4] * 4
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3, 4])
@@ -278,7 +338,6 @@ def objectives(noise):
         ConsistencyDistillation(teacher, pairs),
         ConsistencyTraining(pairs, weight=1.0),
         Progressive(teacher, karras(noise, 8)),
-        DistributionMatching(teacher, teacher, pairs),
     ]
 
 
@@ -286,6 +345,16 @@ def objectives(noise):
 def test_every_objective_draws_from_its_generator_and_row_by_row(objective):
     x = rows(5)
     require_own_draws(objective, lambda g, chosen: objective(KNOWN.denoiser(VP()), x[chosen], g).detach(), 5)
+
+
+def test_distillation_from_walks_draws_from_its_generator_and_row_by_row():
+    starts, batch = walks(VP(), 5)
+    objective = TrajectoryDistillation(starts, Slope())
+
+    def losses(generator, chosen):
+        return objective(Jump(VP(), 0.7), batch["x"][chosen], generator, path=batch["path"][chosen]).detach()
+
+    require_own_draws(objective, losses, 5)
 
 
 def test_neighbours_are_visited_as_often_as_they_should_be():
@@ -315,9 +384,26 @@ def small(seed=0):
         return Preconditioned(MLP(2, 8, 1), EDM(10.0), edm)
 
 
+class Flat(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(2, 1)
+
+    def forward(self, x, **cond):
+        return self.layer(x)[:, 0], [x]
+
+
+def flat():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        return Flat()
+
+
 @pytest.mark.parametrize("kind", range(4))
 def test_distillation_continues_bit_for_bit(kind):
-    data = [torch.randn(8, 2, generator=torch.Generator().manual_seed(k)) for k in range(3)]
+    data = [{"x": torch.randn(8, 2, generator=torch.Generator().manual_seed(k))} for k in range(3)]
+    if kind == 3:
+        data = [{**batch, "path": batch["x"][:, None].repeat(1, 8, 1)} for batch in data]
     pairs = Neighbours(karras(EDM(10.0), 8))
 
     def objective():
@@ -325,7 +411,7 @@ def test_distillation_continues_bit_for_bit(kind):
             lambda: ConsistencyDistillation(small(), pairs),
             lambda: ConsistencyTraining(pairs),
             lambda: Progressive(small(), karras(EDM(10.0), 8)),
-            lambda: DistributionMatching(small(), small(), pairs),
+            lambda: TrajectoryDistillation(pairs, flat()),
         ][kind]()
 
     def end(model, **how):
@@ -369,6 +455,9 @@ def test_a_preconditioned_network_is_the_identity_at_time_zero():
         (lambda: Neighbours(torch.tensor([1.0, 0.0]), torch.ones(2)), "one number per interval"),
         (lambda: Progressive(KNOWN.denoiser(VP()), karras(VP(), 7)), "cannot be halved"),
         (lambda: ConsistencyTraining(Neighbours(karras(VP(), 4)), weight=2.0), "weight must lie"),
+        (lambda: TrajectoryDistillation(Neighbours(karras(VP(), 4)), penalty=-1.0), "at least 0"),
+        (lambda: Critic(1, 0), "at least 1"),
+        (lambda: nodes(KNOWN.denoiser(VP()), karras(VP(), 4), (1.0, 2.0)), "must descend"),
         (lambda: lognormal(VP(), karras(VP(), 4), std=0.0), "std must be positive"),
         (lambda: Renoise((1.0, 2.0)), "descending"),
         (lambda: Renoise(()), "descending"),
@@ -377,3 +466,8 @@ def test_a_preconditioned_network_is_the_identity_at_time_zero():
 def test_bad_numbers_are_refused(make, words):
     with pytest.raises(RangeError, match=words):
         make()
+
+
+def test_paths_of_another_length_are_refused():
+    with pytest.raises(ShapeError, match="a state for each of the times"):
+        TrajectoryDistillation(Neighbours(karras(VP(), 4)))(Jump(VP()), rows(3), path=torch.ones(3, 3, 3, **D))

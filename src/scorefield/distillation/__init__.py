@@ -5,23 +5,27 @@ are that the exact jump of a Gaussian has loss zero, and that other jumps have n
 """
 
 from .consistency import Consistency, ConsistencyDistillation, ConsistencyTraining, pseudo_huber, squared
-from .matching import DistributionMatching
+from .critic import Critic
 from .neighbours import Neighbours, lognormal
 from .progressive import Progressive
 from .renoise import Renoise
 from .steps import ddim, heun
+from .trajectories import TrajectoryDistillation, nodes, trajectories
 
 __all__ = [
     "Consistency",
     "ConsistencyDistillation",
     "ConsistencyTraining",
-    "DistributionMatching",
+    "Critic",
     "Neighbours",
     "Progressive",
     "Renoise",
+    "TrajectoryDistillation",
     "ddim",
     "heun",
     "lognormal",
+    "nodes",
     "pseudo_huber",
     "squared",
+    "trajectories",
 ]

@@ -1,7 +1,7 @@
 """Which two noise levels a consistency loss compares: (noise, x, generator) -> (t, s, weight), one of each per example.
 
-Neighbours    t_n and t_{n+1} of a grid, n uniform or with given probabilities     Song et al. 2023, eq. 7, arXiv:2303.01469
-lognormal     the probabilities that follow log σ/α ~ N(mean, std²)                       Song & Dhariwal 2024, section 3.5, arXiv:2310.14189
+Neighbours    t_n and t_{n+1} of a grid, n uniform or with given probabilities Song et al. 2023, eq. 7, arXiv:2303.01469
+lognormal     the probabilities that follow log σ/α ~ N(mean, std²)                  Song & Dhariwal 2024, section 3.5, arXiv:2310.14189
 """
 
 from dataclasses import dataclass

@@ -11,6 +11,7 @@ signature. It returns an object with ``.run(out, *, resume, previous, show, abou
 
 from .classifier import classifier
 from .digits import digits
+from .distill import distill
 from .experiment import Experiment, Finished
 from .find import Runnable, find
 from .measure import Measure
@@ -28,6 +29,7 @@ __all__ = [
     "checkerboard",
     "classifier",
     "digits",
+    "distill",
     "mixture",
     "mlp",
     "moons",

@@ -59,7 +59,7 @@ class Lesson:
             progress = train(
                 self.model,
                 self.objective,
-                batches(self.data.train, self.batch, seed=self.seed, label=self.data.labels),
+                batches(self.data.train, self.batch, seed=self.seed, label=cast(Tensor, self.data.labels)),
                 steps=self.steps,
                 learning_rate=self.learning_rate,
                 seed=self.seed,
@@ -99,7 +99,7 @@ def classifier(
     multipliers: tuple[int, ...] = (1, 2, 4),
     blocks: int = 1,
     patch: int = 2,
-    steps: int = 1500,
+    steps: int = 3000,
     batch: int = 64,
     learning_rate: float = 4e-3,
     bfloat16: bool | None = None,
@@ -180,9 +180,9 @@ def picture(measures: Measures) -> "Figure":
     for k, (kind, words) in enumerate((("accuracy_at_", "accuracy"), ("nats_at_", "cross-entropy (nats)"))):
         points = {float(name.removeprefix(kind)): each for name, each in measures.items() if name.startswith(kind)}
         ax = dress(image.add_subplot(1, 2, k + 1), title=f"{words}, held out", xlabel="noise level σ/α", ylabel=words)
-        values, errors = [p.value for p in points.values()], [p.error for p in points.values()]
+        values, errors = [p.value for p in points.values()], [p.error or 0.0 for p in points.values()]
         ax.errorbar(list(points), values, yerr=errors, color=BLUE, marker="o", markersize=4, capsize=3)
-        ax.axhline(next(iter(points.values())).reference, color=INK, linestyle=":", linewidth=1.2)
+        ax.axhline(next(iter(points.values())).reference or 0.0, color=INK, linestyle=":", linewidth=1.2)
         ax.set_xscale("log")
         ax.set_ylim(bottom=0)
     return image

@@ -54,6 +54,7 @@ class Experiment:
         seed: of initial weights (see `seeded`), batches, noise and samples.
         count: how many samples the report looks at.
         report: the recipe's own numbers and pictures, from the trained model; None for none.
+        source: what makes the batches to train on when training begins, if they are not rows of ``data``.
 
     >>> import scorefield as sf
     >>> data = sf.data.prepare(sf.data.moons(100), name="moons", scaling=sf.data.Scaling.identity())
@@ -71,6 +72,7 @@ class Experiment:
     seed: int = 0
     count: int = 2000
     report: Report | None = None
+    source: Callable[[Show], Any] | None = None
 
     def __post_init__(self):
         rate = self.training.get("learning_rate", 1e-3)
@@ -105,7 +107,7 @@ class Experiment:
             progress = train(
                 self.model,
                 self.objective,
-                batches(self.data.train, self.batch, seed=self.seed, **self._labelled(self.data.labels)),
+                self._batches(show),
                 steps=self.steps,
                 seed=self.seed,
                 save=run.save_state,
@@ -195,6 +197,11 @@ class Experiment:
                 plots.save(pictures.samples(drawn, self.data.train, title=title), out / "samples.png")
                 last = time.monotonic()
             yield each
+
+    def _batches(self, show: Show) -> Any:
+        if self.source is not None:
+            return self.source(show)
+        return batches(self.data.train, self.batch, seed=self.seed, **self._labelled(self.data.labels))
 
     def _labelled(self, labels: Tensor | None) -> dict[str, Tensor]:
         return {} if self.drawing.classes is None or labels is None else {"label": labels}

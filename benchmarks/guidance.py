@@ -2,6 +2,7 @@
 
     python benchmarks/guidance.py                    the table, in about a minute
     python benchmarks/guidance.py runs/digits        a picture of weights and products of a trained run: guidance.png
+    python benchmarks/guidance.py runs/digits --classifier runs/classifier    guided by labels and by a classifier, judged
 
 The table gives the largest |z| among the entries of mean and covariance, z = (estimate − closed form)/standard error, and the
 energy distance to 4,000 exact draws with its standard error. Right means |z| below about 4 and a distance within 3 errors of 0.
@@ -177,14 +178,49 @@ def picture(run: Path, out: Path, columns: int = 10) -> Path:
     return save(image, out)
 
 
+def guided(run: Path, by: Path, n: int) -> None:
+    """How often a judge trained apart sees the label that was asked for, and the Fréchet distance, n samples in 20 steps each."""
+    from scorefield.data import open_data
+    from scorefield.metrics import Judge, frechet_distance
+
+    model, judging = sf.load(run), sf.load(by)
+    rows = open_data("digits")
+    judge = Judge.fit(rows.train, rows.labels)
+    real = judge.features(rows.held_out)
+    label = torch.arange(n) % 10
+    plain = Given(model, {"label": None})
+    ways = {
+        "no guidance, no label": plain,
+        "the label (classifier-free, weight 1)": Free(model, 1.0),
+        "classifier-free, weight 2": Free(model, 2.0),
+        "classifier, weight 1": Tilt(plain, judging),
+        "classifier, weight 2": Tilt(plain, judging, 2.0),
+        "classifier, weight 4": Tilt(plain, judging, 4.0),
+    }
+    print(f"{'':<40}{'label seen':>16}{'Fréchet distance':>20}")
+    for name, way in ways.items():
+        times = sf.grids.logsnr(model.noise, 20, floor=0.02)
+        x = sf.sample(way, n, times=times, label=label)
+        seen = float((judge.probabilities(x).argmax(1) == label).double().mean())
+        print(
+            f"{name:<40}{seen:>8.3f} ± {math.sqrt(seen * (1 - seen) / n):.3f}{frechet_distance(judge.features(x), real)!s:>20}",
+            flush=True,
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("run", nargs="?", type=Path, help="a run of the recipe digits: draw the picture instead")
     parser.add_argument("--out", type=Path, default=Path("guidance.png"))
     parser.add_argument("--n", type=int, default=20_000, help="samples for each line of the table")
+    parser.add_argument(
+        "--classifier", type=Path, help="a run of the recipe classifier: compare guides of the digits instead"
+    )
     options = parser.parse_args()
     if options.run is None:
         table(options.n)
+    elif options.classifier is not None:
+        guided(options.run, options.classifier, min(options.n, 500))
     else:
         print(picture(options.run, options.out))
 

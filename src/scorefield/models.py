@@ -13,6 +13,7 @@ A parameterisation is a function (α, σ) -> (c_skip, c_out, c_in, c_time).
 
 from abc import abstractmethod
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -156,6 +157,25 @@ class Preconditioned(Denoiser):
     def shape(self) -> tuple[int, ...] | None:
         return getattr(self.network, "shape", None)
 
+    @property
+    def energy(self) -> Callable[..., Float[Tensor, "batch"]] | None:
+        """(xt, t) -> E, whose slope is −s at every noise level, where the network is an `Energy`; None else.
+
+        (1 − α c_skip) |x_t|²/2σ² + α c_out/(c_in σ²) E(c_in x_t, c_time), in nats up to a constant of t.
+        """
+        return self._energy if hasattr(self.network, "energy") else None
+
+    def _energy(self, xt: Values, t: Times, **cond) -> Float[Tensor, "batch"]:
+        alpha, sigma = self.noise.scales(torch.as_tensor(t, device=xt.device).double())
+        c_skip, c_out, c_in, time = self.predict(alpha, sigma)
+        first, second = (
+            ((1 - alpha * c_skip) / (2 * sigma**2)).to(xt.dtype),
+            (alpha * c_out / (c_in * sigma**2)).to(xt.dtype),
+        )
+        network: Any = self.network
+        inner = network.energy(expand(c_in, xt).to(xt.dtype) * xt, time.to(xt.dtype).expand(len(xt)), **cond)
+        return first * sum_event(xt**2) + second * inner
+
     def forward(self, xt: Values, t: Times, **cond) -> Values:
         alpha, sigma = self.noise.scales(torch.as_tensor(t, device=xt.device).double())
         *scales, time = self.predict(alpha, sigma)
@@ -234,7 +254,7 @@ def require_labels(model: Callable[..., Tensor], label: Tensor | int, first: int
     scorefield.errors.RangeError: UNet: label 11 in row 1: it was trained on labels 0 to 9; give one of them, or 10 for none.
     """
     modules = model.modules() if isinstance(model, nn.Module) else ()
-    known = [each.classes for each in modules if isinstance(getattr(each, "classes", None), int)]
+    known = [count for count in (getattr(each, "classes", None) for each in modules) if isinstance(count, int)]
     label = torch.as_tensor(label)
     if not known or label.is_floating_point():
         return

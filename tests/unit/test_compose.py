@@ -6,16 +6,16 @@ from dataclasses import dataclass
 import pytest
 import torch
 
-from scorefield import exact, grids
+from scorefield import exact, grids, models
 from scorefield.errors import LawError, RangeError, ShapeError
 from scorefield.guidance import Given, Metropolis, Mixture, Product
 from scorefield.guidance.metropolis import lobatto
 from scorefield.laws import check, require_own_draws, require_zero
 from scorefield.laws import denoiser as law
 from scorefield.metrics import energy_distance
-from scorefield.models import Denoiser
+from scorefield.models import Denoiser, Energy, Preconditioned
 from scorefield.noises import EDM, VP
-from scorefield.samplers import Heun, Multistep
+from scorefield.samplers import MALA, Heun, Multistep
 from scorefield.sampling import sample
 from scorefield.tensors import Streams, normal
 
@@ -91,6 +91,23 @@ def test_a_composed_score_is_the_gradient_of_the_composed_energy_and_a_denoiser(
     (slope,) = torch.autograd.grad(model.energy(x, T).sum(), x)
     torch.testing.assert_close(model.score(X, T), -slope)
     law(model, X.repeat(2, 1)[:4])
+
+
+@pytest.mark.parametrize("predict", [models.edm, models.epsilon, models.velocity, models.score])
+def test_a_network_that_is_an_energy_has_one_at_every_level(predict):
+    def bowl(u, time, label):
+        return (u**4).sum(1) + time * u[:, 0] ** 3 + label * u[:, 1]
+
+    model = Preconditioned(Energy(bowl), VP(), predict)
+    x, label = X.clone().requires_grad_(), torch.tensor([0.0, 1.0, 2.0], **D)
+    (slope,) = torch.autograd.grad(model.energy(x, T, label=label).sum(), x)
+    torch.testing.assert_close(model.score(X, T, label=label), -slope)
+    assert Preconditioned(torch.nn.Identity(), VP()).energy is None
+
+
+def test_mala_sends_a_denoiser_away():
+    with pytest.raises(ShapeError, match="MALA"):
+        sample(*known(A), 3, steps=3, sampler=MALA())
 
 
 def test_a_mixture_of_gaussians_is_the_mixture_in_closed_form():

@@ -26,11 +26,15 @@ def train(
     about = {"recipe": recipe.__name__ if own is None else str(word), "arguments": arguments}
     again = f"scorefield train {word}" + ("" if out is None else f" --out {out}") + " --resume"
     try:
-        recipe(**given).run(folder, resume=resume or previous, previous=previous, show=typer.echo, about=about)
+        made = recipe(**given)
+        made.run(folder, resume=resume or previous, previous=previous, show=typer.echo, about=about)
     except KeyboardInterrupt:
         typer.echo(f"\nStopped{_reached(folder)}. Continue with\n  {again}", err=True)
         raise typer.Exit(130) from None
     with_file = "" if own is None else f" --recipe {word}"
+    if not hasattr(made, "drawing"):  # nothing to draw: a study, a classifier
+        typer.echo(f"\nAll of it is in {folder}.")
+        return
     typer.echo(f"\nAll of it is in {folder}. To try next:")
     for line in (f"sample {folder} --n 64{with_file}", f"evaluate {folder}{with_file}", f"doctor {folder}{with_file}"):
         typer.echo(f"  scorefield {line}")

@@ -91,7 +91,7 @@ class MALA(Static):
         self, model: Score, x: Values, t: Scalar, s: Scalar, past: Past, generator: Draws | None, **cond
     ) -> tuple[Values, Float[Tensor, "batch 5"]]:
         energy = getattr(model, "energy", None)
-        if energy is None:
+        if energy is None or isinstance(model, Denoiser):
             raise ShapeError(
                 f"{self}: {type(model).__name__} has no energy, so a proposal cannot be accepted or refused; "
                 "use an Energy or a known density, or Langevin."

@@ -63,10 +63,12 @@ class Metropolis(Sampler):
 
     @property
     def order(self) -> float:  # type: ignore[override]
+        """That of the predictor."""
         return float(self.predictor.order)
 
     @property
     def evaluations(self) -> int:  # type: ignore[override]
+        """Those of the predictor, one more at the new level, and nodes − 1 for each proposal."""
         return self.predictor.evaluations + 1 + self.steps * (self.nodes - 1)
 
     def step(

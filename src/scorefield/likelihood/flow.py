@@ -6,7 +6,7 @@ In y = x/α, r = σ/α and u = log r the flow is dy/du = y − x̂, and along it
 
     flow      w = y/√(1 + r²), dw/du = (y/(1 + r²) − x̂)/√(1 + r²): of order 5, six evaluations a step    Dormand & Prince 1980
     integral  end-corrected trapezoids, one trace a step: of order 4, and nearly exact for a smooth integrand between flat ends
-    solver    |difference from half as many steps| / 15, or that of the half from the quarter / 15² if larger; and round-off
+    solver    |difference from half as many steps| / 15, up to all of it if the half is far from the quarter; and round-off
     prior     |log p_1(y_1) − log N(y_1; 0, r_1² I)| ≈ |⟨y, x̂⟩ − ½|x̂|² − ½⟨y, Jy⟩ − ½ r² tr J| / r², by cumulants of X_0
     floor     |log p_floor(x) − log p_0(x)| ≈ ½ | |x̂ − x|²/r² − (d − tr J) |, the heat equation at r = floor
 """
@@ -182,7 +182,7 @@ def _walked(
             fine = flow.step(u, h, fine, denoised)
     found = _log_prior(fine, ends[1])
     halved, quartered = found + shared - _log_prior(coarse, ends[1]) - rough, rough - rougher
-    doubt = torch.maximum(halved.abs() / 15, quartered.abs() / 15**2)
+    doubt = torch.maximum(halved.abs() / 15, torch.minimum(quartered.abs() / 15**2, halved.abs()))
     return LogDensity(found + change, variance.sqrt(), torch.hypot(doubt, rounding), mismatch.abs(), bottom)
 
 

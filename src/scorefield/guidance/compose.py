@@ -50,6 +50,10 @@ class Given(Denoiser):
         return self.model.shape
 
     @property
+    def remedy(self) -> str:
+        return self.model.remedy
+
+    @property
     def energy(self) -> Energy | None:
         """That of the model, where it has one; None else."""
         known = getattr(self.model, "energy", None)

@@ -1,4 +1,5 @@
-"""The command line: ``scorefield train RECIPE``, ``sample RUN``, ``tune RUN``, ``evaluate RUN``, ``doctor DATA|RECIPE|RUN``.
+"""The command line: ``scorefield train RECIPE``, ``sample RUN``, ``tune RUN``, ``evaluate RUN``, ``restore RUN``,
+``doctor DATA|RECIPE|RUN``.
 
 A recipe's options are the arguments of its function. Bad input gets one paragraph on stderr and exit status 2, a training
 that fails 1, an interrupted one 130.
@@ -44,6 +45,7 @@ def app(words: Sequence[str] = ()) -> Any:
     import typer
 
     from . import commands
+    from .restore import restore
 
     program = typer.Typer(
         help="Learn the score ∇log p from samples, and use it.", no_args_is_help=True, rich_markup_mode=None,
@@ -63,6 +65,7 @@ def app(words: Sequence[str] = ()) -> Any:
     program.command("sample")(commands.sample)
     program.command("tune")(commands.tune)
     program.command("evaluate")(commands.evaluate)
+    program.command("restore")(restore)
     if command == "doctor" and word and (word in recipes or word.partition(":")[0].endswith(".py")):
         looking = typer.Typer(rich_markup_mode=None)
         looking.command(word, help=f"Examine, untrained: {story(find(word))}")(_looking(find(word)))

@@ -56,7 +56,7 @@ def walk_known(sampler, noise, dtype, steps):
 
 
 def sweep(sampler, noise, dtype, counts, predictions):
-    for steps in counts:
+    for steps in (count for count in counts if count >= sampler.least):
         require_finite(sampler, dtype, steps, False, lambda n=steps: walk_known(sampler, noise, dtype, n))
         for predict in predictions:
             model = network(dtype, noise, predict)

@@ -170,6 +170,12 @@ def test_settings_outside_their_range_are_refused():
             wrong()
 
 
+def test_fewer_steps_than_the_order_takes_are_refused():
+    with pytest.raises(RangeError, match=r"Multistep\(points=4.*: 3 steps are too few for its order; take at least 4"):
+        sample(MIX.denoiser(VP()), 2, steps=3, sampler=Multistep())
+    assert [default(steps).least for steps in (1, 2, 3, 4, 20)] == [1, 2, 3, 3, 4]
+
+
 @dataclass(frozen=True)
 class NoStart(Multistep):
     """Four points that begin with one, wherever the walk begins: order two."""

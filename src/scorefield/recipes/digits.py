@@ -14,7 +14,6 @@ from ..models import Preconditioned, edm
 from ..networks import UNet
 from ..noises import EDM
 from ..objectives import Diffusion, Dropout, LogNormal, weights
-from ..samplers import Multistep
 from .drawing import Drawing
 from .experiment import Experiment, Finished, seeded
 from .measure import Measure, Measures, distances
@@ -97,7 +96,7 @@ def digits(
         batch=batch,
         training={"learning_rate": learning_rate, "warmup": warmup},
         drawing=Drawing(
-            Multistep(),
+            None,
             sampling_steps,
             logsnr(model.noise, sampling_steps, floor=floor),
             classes,

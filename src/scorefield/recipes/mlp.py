@@ -13,7 +13,6 @@ from ..models import Denoiser, Preconditioned, edm
 from ..networks import MLP
 from ..noises import EDM
 from ..objectives import Diffusion, LogNormal, weights
-from ..samplers import Multistep
 from ..tensors import normal
 from .digits import judged
 from .drawing import Drawing
@@ -87,7 +86,7 @@ def mlp(
         steps=steps,
         batch=batch,
         training={"learning_rate": learning_rate},
-        drawing=Drawing(Multistep(), sampling_steps),
+        drawing=Drawing(steps=sampling_steps),
         seed=seed,
         count=samples,
         report=partial(report, judge_steps=judge_steps),

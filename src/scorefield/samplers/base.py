@@ -50,6 +50,8 @@ class Sampler(ABC):
     order: float
     evaluations: int = 1
     """Network evaluations in a step (the last, to t = 0, may need fewer)."""
+    least: int = 1
+    """Steps below which a walk would never reach its order."""
     remembers: bool = False
     """Whether a step returns, in place of x̂, what the next one must know: a velocity, a step size. `State` does not show it."""
 
@@ -62,8 +64,12 @@ class Sampler(ABC):
     def times(self, model: Callable[..., Values], steps: int) -> Grid:
         """A grid for so many steps: even in (σ/α)^{1/20}, down to 0.04 in five, 0.02 in ten to twenty, 8/steps² in more.
 
-        Raises: ShapeError for a model without noise.
+        Raises: ShapeError for a model without noise; RangeError for fewer steps than the order takes.
         """
+        if 1 <= steps < self.least:
+            raise RangeError(
+                f"{self}: {steps} steps are too few for its order; take at least {self.least}, or a sampler of lower order."
+            )
         noise = getattr(model, "noise", None)
         if not isinstance(noise, Gaussian):
             raise ShapeError(
@@ -71,9 +77,8 @@ class Sampler(ABC):
                 "wrap the network in Preconditioned, or use Langevin for a static score."
             )
         top = float(noise.ratio(torch.ones((), dtype=torch.float64)))
-        return karras(
-            noise, steps, rho=20.0, floor=min(max(min(0.2, 4 / max(1, steps)) / max(1, steps), 5e-4), top / 10)
-        )
+        n = max(1, steps)
+        return karras(noise, steps, rho=20.0, floor=max(min(max(0.2 / n, 0.02), 8 / n**2, top / 10), 5e-4))
 
     def walk(
         self, model: Callable[..., Values], x: Values, times: Grid, generator: Draws | None = None, **cond

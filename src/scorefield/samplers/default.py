@@ -13,5 +13,5 @@ def default(steps: int) -> Sampler:
     (Multistep(points=3, data_std=inf, eta=0.0), 4, 4)
     """
     if steps < 30:
-        return Multistep(3 if steps < 15 else 4)
+        return Multistep(max(1, min(steps, 3 if steps < 15 else 4)))
     return Corrected(4)

@@ -100,7 +100,7 @@ class Multistep(Sampler):
     ``data_std`` is s, the spread of data for which a step is exact: ∞ interpolates ε̂, 0 interpolates x̂. ``eta`` is η: 0 for the
     probability flow, of order ``points``; 1 for the reverse process, of weak order 2 at most, which wants ``data_std=0``. A walk that
     begins below σ/α = 20, not at noise, takes its first steps by Runge–Kutta if points > 2: two evaluations more in each.
-    Raises: RangeError unless 1 ≤ points ≤ 4, data_std ≥ 0 and eta ≥ 0.
+    Raises: RangeError unless 1 ≤ points ≤ 4, data_std ≥ 0 and eta ≥ 0, and for grids of fewer steps than points.
     """
 
     points: int = 4
@@ -115,6 +115,10 @@ class Multistep(Sampler):
     @property
     def order(self) -> int:  # type: ignore[override]
         return self.points if self.eta == 0 else min(self.points, 2)
+
+    @property
+    def least(self) -> int:  # type: ignore[override]
+        return self.points
 
     def step(
         self, model: Denoiser, x: Values, t: Scalar, s: Scalar, past: Past, generator: Draws | None, **cond
@@ -151,6 +155,10 @@ class Corrected(Sampler):
 
     @property
     def order(self) -> int:  # type: ignore[override]
+        return self.points
+
+    @property
+    def least(self) -> int:  # type: ignore[override]
         return self.points
 
     def step(

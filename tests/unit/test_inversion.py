@@ -108,7 +108,7 @@ def test_every_sampler_inverts_or_says_that_it_draws(sampler):
         z = invert(model, X, steps=40, sampler=sampler)
         assert (restore(model, z, steps=40, sampler=sampler) - X).abs().max() < 0.5
     else:
-        with pytest.raises(RangeError, match="draws noise"):
+        with pytest.raises((RangeError, ShapeError), match=r"draws noise|has no energy"):
             invert(model, X, sampler=sampler)
 
 

@@ -85,6 +85,7 @@ def unknown(kind: str, got: str, known: Iterable[str]) -> UnknownNameError:
     "recipe 'digts' is not known: did you mean 'digits'? Known: digits, moons."
     """
     names = sorted(known)
-    near = get_close_matches(got, names, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    small = {name.casefold(): name for name in names}
+    near = get_close_matches(got.casefold(), small, n=1, cutoff=0.5)
+    hint = f"did you mean {small[near[0]]!r}? " if near else ""
     return UnknownNameError(f"{kind} {got!r} is not known: {hint}Known: {', '.join(names)}.")

@@ -108,7 +108,7 @@ class MALA(Static):
         log_ratio = (energy(x, **cond) - energy(there, **cond)).double() + 0.5 * sum_event(z.double() ** 2) - back
         log_ratio = log_ratio.nan_to_num(nan=-math.inf, posinf=math.inf, neginf=-math.inf)  # ∞ − ∞ is refused
         accepted = uniform(log_ratio, generator).log() < log_ratio
-        count = count + 1
+        count = count + 1  # dual averaging of log √h with γ = 0.05, t₀ = 10, κ = 0.75, towards ten times the first step
         deficit = deficit + (_ACCEPTANCE - log_ratio.clamp(max=0).exp() - deficit) / (count + 10)
         scale = math.log(10) - 20 * count.sqrt() * deficit
         mean = torch.where(adapts, mean + (scale - mean) * count**-0.75, mean)
@@ -139,7 +139,7 @@ class Underdamped(Static):
         self, model: Score, x: Values, t: Scalar, s: Scalar, past: Past, generator: Draws | None, **cond
     ) -> tuple[Values, Values]:
         h = float(t - s)
-        before, _, v = past.seen[-1] if past.seen else (t, x, normal(x, generator))
+        before, _, v = past.seen[-1] if past.seen else (t, x, normal(x, generator))  # v before its last half kick
         v = v + 0.5 * (float(before - t) + h) * model(x, **cond)
         there = x + 0.5 * h * v
         v = math.exp(-self.friction * h) * v + math.sqrt(-math.expm1(-2 * self.friction * h)) * normal(x, generator)

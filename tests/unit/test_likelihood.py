@@ -30,8 +30,9 @@ def spread(found, truth):
     return float(((found.value - truth) / found.error).square().mean().sqrt())
 
 
-@pytest.mark.parametrize("noise", [VP(), EDM(80.0)], ids=repr)
-@pytest.mark.parametrize("density", [MIX, SHARP, Gaussian(torch.ones(2, **D), torch.eye(2, **D))])
+@pytest.mark.parametrize(
+    ("density", "noise"), [(MIX, VP()), (SHARP, EDM(80.0)), (Gaussian(torch.ones(2, **D), torch.eye(2, **D)), VP())]
+)
 def test_the_value_is_the_log_density_within_its_error(density, noise):
     x = density.sample(30, Streams(0, range(30)))
     found = log_density(density.denoiser(noise), x)
@@ -102,7 +103,8 @@ def test_fresh_orthogonal_probes_at_every_step_beat_one_probe_for_the_whole_path
 def test_as_many_probes_as_dimensions_are_exact():
     x = MIX.sample(3, Streams(0, range(3)))
     model = MIX.denoiser(VP())
-    assert torch.equal(log_density(model, x, divergence=Hutchinson(2)).value, log_density(model, x).value)
+    few = {"steps": 20, "tolerance": math.inf}
+    assert torch.equal(log_density(model, x, divergence=Hutchinson(2), **few).value, log_density(model, x, **few).value)
 
 
 def test_forms_are_those_of_the_jacobian_batched_or_one_by_one(monkeypatch):
@@ -129,10 +131,10 @@ def test_forms_are_those_of_the_jacobian_batched_or_one_by_one(monkeypatch):
 def test_rows_do_not_depend_on_the_batch(monkeypatch):
     x, model = SHARP.sample(5, Streams(0, range(5))), SHARP.denoiser(VP())
     monkeypatch.setattr(flow, "REFINEMENTS", 1)
-    whole = log_density(model, x, tolerance=0.01)  # some rows take more steps than others
-    torch.testing.assert_close(log_density(model, x[4:], tolerance=0.01).value, whole.value[4:])
+    whole = log_density(model, x, steps=20, tolerance=0.02)  # some rows take more steps than others
+    torch.testing.assert_close(log_density(model, x[4:], steps=20, tolerance=0.02).value, whole.value[4:])
     monkeypatch.setattr(flow, "ROWS_AT_ONCE", 4)
-    torch.testing.assert_close(log_density(model, x, tolerance=0.01).error, whole.error)
+    torch.testing.assert_close(log_density(model, x, steps=20, tolerance=0.02).error, whole.error)
     known = correlated(6)
     x = known.sample(5, Streams(0, range(5)))
     few = {"divergence": Hutchinson(2, orthogonal), "steps": 20, "tolerance": math.inf}
@@ -149,7 +151,7 @@ def test_rows_do_not_depend_on_the_batch(monkeypatch):
 def test_the_solver_is_of_order_four_and_its_error_is_told():
     x = MIX.sample(20, Streams(1, range(20)))
     model = MIX.denoiser(VP())
-    fine = log_density(model, x, steps=320, tolerance=math.inf).value
+    fine = log_density(model, x, steps=160, tolerance=math.inf).value
     found = [log_density(model, x, steps=k, tolerance=math.inf) for k in (24, 48)]
     coarse, middle = (float((f.value - fine).square().mean().sqrt()) for f in found)
     assert math.log2(coarse / middle) > 3.5

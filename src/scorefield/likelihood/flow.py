@@ -6,7 +6,7 @@ In y = x/α, r = σ/α and u = log r the flow is dy/du = y − x̂, and along it
 
     flow      w = y/√(1 + r²), dw/du = (y/(1 + r²) − x̂)/√(1 + r²): of order 5, six evaluations a step    Dormand & Prince 1980
     integral  end-corrected trapezoids, one trace a step: of order 4, and nearly exact for a smooth integrand between flat ends
-    solver    |difference from half as many steps| / 15, up to all of it if the half is far from the quarter; and round-off
+    solver    |difference from half as many steps| times the rate at which differences fall, 1/15 at best; and round-off
     prior     |log p_1(y_1) − log N(y_1; 0, r_1² I)| ≈ |⟨y, x̂⟩ − ½|x̂|² − ½⟨y, Jy⟩ − ½ r² tr J| / r², by cumulants of X_0
     floor     |log p_floor(x) − log p_0(x)| ≈ ½ | |x̂ − x|²/r² − (d − tr J) |, the heat equation at r = floor
 """
@@ -47,7 +47,7 @@ def log_density(
     model: Denoiser,
     x: Values,
     *,
-    steps: int = 24,
+    steps: int = 40,
     tolerance: float = 1e-3,
     divergence: Divergence | None = None,
     floor: float = 2e-3,
@@ -182,7 +182,9 @@ def _walked(
             fine = flow.step(u, h, fine, denoised)
     found = _log_prior(fine, ends[1])
     halved, quartered = found + shared - _log_prior(coarse, ends[1]) - rough, rough - rougher
-    doubt = torch.maximum(halved.abs() / 15, torch.minimum(quartered.abs() / 15**2, halved.abs()))
+    halved, quartered = halved.abs(), quartered.abs()
+    rate = (halved / quartered.clamp(min=eps)).clamp(1 / 15, 1) if trace.exact else 1 / 15  # probes' noise has no rate
+    doubt = torch.maximum(rate * halved, torch.minimum(quartered / 15**2, halved))
     return LogDensity(found + change, variance.sqrt(), torch.hypot(doubt, rounding), mismatch.abs(), bottom)
 
 
@@ -212,7 +214,7 @@ def _check(model: Denoiser, x: Values, steps: int, tolerance: float, floor: floa
     if len(x) == 0 or not bool(x.isfinite().all()):
         raise DataError(f"log_density: x of shape {tuple(x.shape)} is empty or not finite; finite numbers wanted.")
     if steps < 20 or steps % 4:
-        raise RangeError(f"log_density(steps={steps}): steps must be a multiple of 4, at least 20; 24 suits most.")
+        raise RangeError(f"log_density(steps={steps}): steps must be a multiple of 4, at least 20; 40 suits most.")
     if not tolerance > 0:
         raise RangeError(f"log_density(tolerance={tolerance:g}): nats above 0 wanted; math.inf never takes more steps.")
     top = float(model.noise.ratio(torch.ones((), dtype=torch.float64)))

@@ -89,9 +89,14 @@ class Trace:
         return cls(divergence, size)
 
     @property
+    def exact(self) -> bool:
+        """Whether the trace has no noise."""
+        return isinstance(self.divergence, Exact)
+
+    @property
     def shared(self) -> int:
         """All probes if they are exact, else 2: their difference between two paths has little noise."""
-        return self.size if isinstance(self.divergence, Exact) else 2
+        return self.size if self.exact else 2
 
     def probes(self, x: Values, generator: Draws | None) -> Probes:
         """Fresh probes for every row of x."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 import scorefield as sf
-from scorefield.guidance import DPS, Matrix, Measurement, MomentMatching, RowSums, twisted
+from scorefield.guidance import DPS, Dense, Matrix, Measurement, MomentMatching, RowSums, twisted
 from scorefield.metrics import calibration
 
 A, NOISE = torch.tensor([[1.0, 0.5, 0.0], [0.0, 1.0, -1.0]]), 0.3
@@ -40,7 +40,7 @@ def methods(prior, steps: int) -> dict:
         )
 
     def particles(y: Tensor, n: int, g: torch.Generator) -> Tensor:
-        guide = MomentMatching(model, seen(y))
+        guide = MomentMatching(model, seen(y), Dense())
         return twisted(guide, particles=4 * n, steps=steps, seed=g.initial_seed()).draw(n, g)[0]
 
     return {

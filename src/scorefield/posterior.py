@@ -91,7 +91,7 @@ class Posterior(nn.Module):
         self.dim, self.given, self.low, self.high, self.noise, self.reach = dim, given, low, high, noise, reach
         if not bool((self._bounds[0] < self._bounds[1]).all()):
             raise RangeError(f"Posterior(low={low}, high={high}): low must be below high.")
-        self.network = network if network is not None else MLP(dim, width=128, depth=5, given=given)
+        self.network = network if network is not None else MLP(dim, width=128, depth=4, given=given)
         for name, size in (("theta", dim), ("x", given)):
             self.register_buffer(f"{name}_shift", torch.zeros(size, dtype=torch.float64))
             self.register_buffer(f"{name}_scale", torch.ones(size, dtype=torch.float64))
@@ -109,19 +109,19 @@ class Posterior(nn.Module):
         theta: Float[Tensor, "*thetas"],
         x: Float[Tensor, "*observed"],
         *,
-        steps: int = 4000,
+        steps: int = 2000,
         batch: int = 256,
         learning_rate: float = 3e-3,
         held_out: float = 0.1,
-        patience: int = 5,
+        patience: int = 8,
         seed: int = 0,
     ) -> "Posterior":
         """Learns from pairs (θ, x), θ drawn from the prior and x simulated from it; returns itself.
 
-        A part ``held_out`` of the pairs decides when to stop: the weight average of least held-out loss is kept, measured 20
-        times, and training ends when ``patience`` measurements found none better. Raises: ShapeError unless theta is
-        (n, dim) and x (n, given); DataError for numbers that are not finite, or θ outside the bounds, naming the rows, and for
-        a coordinate that never changes; RangeError for numbers out of range; DivergedError if training diverges.
+        A part ``held_out`` of the pairs decides when to stop: the weight average of least held-out loss over all noise levels is
+        kept, measured 20 times, and training ends when ``patience`` measurements found none better. Raises: ShapeError unless
+        theta is (n, dim) and x (n, given); DataError for numbers that are not finite, or θ outside the bounds, naming the rows,
+        and for a coordinate that never changes; RangeError for numbers out of range; DivergedError if training diverges.
         """
         self._check_pairs(theta, x)
         learnt, kept = split(torch.cat([theta, x], 1), held_out, seed, name="simulations")
@@ -143,9 +143,9 @@ class Posterior(nn.Module):
         ):
             if progress.held_out is None or progress.average is None:
                 continue
-            waited += 1
-            if progress.held_out.loss < best:
-                best, waited, state = progress.held_out.loss, 0, copy.deepcopy(progress.average.state_dict())
+            waited, levels = waited + 1, progress.held_out.levels.values()
+            if sum(levels) < best:
+                best, waited, state = sum(levels), 0, copy.deepcopy(progress.average.state_dict())
             if waited >= patience:
                 break
         if state is None:

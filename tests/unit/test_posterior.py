@@ -109,7 +109,7 @@ def test_diagnostics_pass_the_ideal_and_catch_what_is_narrow():
         return SHIFT + SCALE * ((x - 7) / 10 + z), x
 
     posterior = ideal()
-    assert posterior.calibration(pairs, cases=30, draws=20).p_value > 0.01
+    assert posterior.calibration(pairs, cases=20, draws=19).p_value > 0.01
     exact = CENTRE + SD * SCALE * torch.randn(300, 2, generator=torch.Generator().manual_seed(0))
     same, other = posterior.two_sample(exact, X), posterior.two_sample(CENTRE + 2 * (exact - CENTRE), X)
     assert abs(same.accuracy - 0.5) < 4.5 * same.error
@@ -128,9 +128,10 @@ def test_training_finds_the_posterior_of_a_linear_gaussian(fitted):
     task = GaussianLinear(dim=2)
     for x in torch.tensor([[0.5, -0.4], [-0.3, 0.1]]):
         draws = fitted.sample(2000, x)
-        # 1,000 pairs know a posterior mean to about 0.22 √(3/1000) and its width to 3 %; the network adds some more.
+        # 1,000 pairs know a mean to about 0.22 √(3/1000) and a width to 3 %, and a short training adds some; the prior, which
+        # a network that is not told x would draw from, is 41 % wider and its mean 0.15 or more away.
         assert float((draws.mean(0) - x / 2).abs().max()) < 0.06
-        assert float((draws.std(0) / math.sqrt(0.05) - 1).abs().max()) < 0.15
+        assert float((draws.std(0) / math.sqrt(0.05) - 1).abs().max()) < 0.25
         assert float((draws.mean(0) - x).abs().max()) > 0.1
     theta, x = task.posterior(torch.zeros(2), 50, torch.Generator().manual_seed(2)), torch.zeros(2)
     wanted = torch.distributions.Normal(0.0, math.sqrt(0.05)).log_prob(theta).sum(1)
@@ -139,7 +140,7 @@ def test_training_finds_the_posterior_of_a_linear_gaussian(fitted):
 
 def test_a_fitted_posterior_is_calibrated(fitted):
     task = GaussianLinear(dim=2)
-    report = fitted.calibration(task.pairs, cases=60, draws=30, seed=3)
+    report = fitted.calibration(task.pairs, cases=40, draws=30, seed=3)
     assert report.p_value > 0.001, report
 
 
@@ -164,7 +165,7 @@ def test_what_was_not_learnt_is_refused(fitted):
     with pytest.raises(RangeError, match="at least 1"):
         fitted.sample(0, torch.zeros(2))
     with pytest.raises(DataError, match="outside the bounds"):
-        ideal(low=(30.0, -math.inf)).sample(3, X)
+        ideal(low=(30.0, -math.inf)).sample(3, X, steps=3)
     with pytest.raises(DataError, match="none of 1000 draws"):
         ideal(low=(30.0, -math.inf)).log_density(torch.ones(1, 2), X)
 
@@ -221,5 +222,7 @@ def test_training_stops_when_it_gets_no_better():
             return super().forward(x, t, y)
 
     theta, x = task.pairs(40, torch.Generator().manual_seed(0))
-    Posterior(1, 1, network=Listening(1, width=64, given=1), noise=EDM(80.0)).fit(theta, x, steps=2000, patience=1)
-    assert sum(size == 36 for size in seen) < 2000
+    Posterior(1, 1, network=Listening(1, width=32, depth=1, given=1), noise=EDM(80.0)).fit(
+        theta, x, steps=1000, patience=1
+    )
+    assert sum(size == 36 for size in seen) < 1000

@@ -7,6 +7,7 @@ how its walks go, what it can tell, and the laws that all of it obeys.
 from . import (
     calculus,
     data,
+    distillation,
     errors,
     exact,
     grids,
@@ -71,6 +72,7 @@ __all__ = [
     "UNet",
     "calculus",
     "data",
+    "distillation",
     "errors",
     "exact",
     "fit",

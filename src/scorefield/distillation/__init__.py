@@ -1,7 +1,13 @@
 """Few-step models: objectives by which a student learns to jump where its teacher walks, and how it jumps.
 
-Each is an objective for `train`: (model, x, generator, **cond) -> one loss per example. They do not estimate a score; their laws
-are that the exact jump of a Gaussian has loss zero, and that other jumps have not.
+    ConsistencyDistillation   neighbouring points of a path must lead to one end; the teacher steps between them
+    ConsistencyTraining       the same without a teacher
+    Progressive               one step of the student is two of the teacher
+    TrajectoryDistillation    from kept walks to their ends, beside a critic: what the recipe ``distill`` uses
+    Renoise                   draws: jump to the data, add noise, jump again
+
+Each of the first four is an objective for `train`: (model, x, generator, **cond) -> one loss per example. They do not estimate a score:
+their law is that the exact jump of a Gaussian has loss zero, and that other jumps have not.
 """
 
 from .consistency import Consistency, ConsistencyDistillation, ConsistencyTraining, pseudo_huber, squared

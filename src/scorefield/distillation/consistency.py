@@ -49,10 +49,11 @@ def pseudo_huber(a: Values, b: Values, scale: float = 0.03) -> Losses:
     return (sum_event((a - b) ** 2) + c**2).sqrt() - c
 
 
-def frozen(model: nn.Module) -> nn.Module:
+def frozen(model: Denoiser) -> Denoiser:
     """A copy without gradients, in eval mode: what a student learns from must not move.
 
-    >>> any(parameter.requires_grad for parameter in frozen(nn.Linear(1, 1)).parameters())
+    >>> from scorefield.exact import Gaussian; from scorefield.noises import VP
+    >>> frozen(Gaussian(torch.zeros(2), torch.eye(2)).denoiser(VP())).training
     False
     """
     return copy.deepcopy(model).requires_grad_(False).eval()
@@ -111,7 +112,7 @@ class ConsistencyDistillation(Consistency):
         step: Step = heun,
     ):
         super().__init__(neighbours, distance, weight)
-        self.teacher = frozen(teacher)
+        self.teacher: Denoiser = frozen(teacher)
         self.step = step
 
     def earlier(self, model: Denoiser, x: Values, z: Values, xt: Values, t: Times, s: Times, **cond) -> Values:

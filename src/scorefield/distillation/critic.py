@@ -1,6 +1,6 @@
 """A critic for `TrajectoryDistillation`: it tells a teacher's images from a student's, and lends its features as a distance.
 
-Four strided convolutions and a projection of the label: D(x, c) = (w + e_c)·h(x), as Miyato & Koyama (2018), eq. 3, arXiv:1802.05637.
+Three strided convolutions and a projection of the label: D(x, c) = (w + e_c)·h(x) (Miyato & Koyama 2018, section 3, arXiv:1802.05637).
 """
 
 from itertools import pairwise

@@ -37,7 +37,7 @@ class Progressive(nn.Module):
         require_grid("Progressive", times)
         if len(times) % 2 == 0:
             raise RangeError(f"Progressive: a grid of {len(times) - 1} steps cannot be halved; wanted an even number.")
-        self.teacher = frozen(teacher)
+        self.teacher: Denoiser = frozen(teacher)
         self.times = times
 
     @property

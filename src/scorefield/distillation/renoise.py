@@ -4,6 +4,7 @@ x̂ = f(x_t, t),    x_s = α_s x̂ + σ_s z          Song et al. 2023, algorithm
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -41,7 +42,7 @@ class Renoise(Sampler):
         if not self.levels or not falling or not self.levels[-1] > 0:
             raise RangeError(f"Renoise(levels={self.levels}): levels are positive values of sigma/alpha, descending.")
 
-    def times(self, model: Denoiser, steps: int) -> Float[Tensor, "times"]:
+    def times(self, model: Callable[..., Values], steps: int) -> Float[Tensor, "times"]:
         noise = getattr(model, "noise", None)
         if not isinstance(noise, Gaussian):
             raise ShapeError(

@@ -1,6 +1,6 @@
 """Jumps learnt from walks: a teacher's paths are kept, and the student learns from each of their points to jump to the end.
 
-    regression    d(f(x_t, t), x_0) on the teacher's own pairs                     Luhman & Luhman 2021, eq. 2, arXiv:2101.02388
+    regression    d(f(x_t, t), x_0) on the teacher's own pairs                     Luhman & Luhman 2021, arXiv:2101.02388
     critic        log(1 + e^{−D(x_0)}) + log(1 + e^{D(f)}) + (γ/2)|∇D(x_0)|²       Mescheder et al. 2018, eq. 9, arXiv:1801.04406
     student       log(1 + e^{−D(f)}), and the distance of D's features at f and x_0   Wang et al. 2018, eq. 4, arXiv:1711.11585
 

@@ -87,7 +87,8 @@ def distill(
     def source(show: Show) -> Any:
         show(f"{walks:,} walks of the teacher, {len(times) - 1} steps each, to learn from.")
         place = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        guided, cond = model, {}
+        guided: Denoiser = model
+        cond: dict[str, Any] = {}
         if how.classes is not None:
             guided = Free(model, how.weight, how.low, how.high)
             cond = {"label": how.labels(walks, seed + 1).to(place)}
@@ -132,7 +133,8 @@ def beside(finished: Finished, *, teacher: Denoiser, how: Drawing, judge_steps: 
     """
     experiment = finished.experiment
     student, device = experiment.drawing, next(finished.model.parameters()).device
-    plans = {f"student_{n}": (finished.model, in_steps(student, n)) for n in (1, 2, 4, 8, 16) if n <= student.steps}
+    model = cast(Denoiser, finished.model)
+    plans = {f"student_{n}": (model, in_steps(student, n)) for n in (1, 2, 4, 8, 16) if n <= student.steps}
     for plan in (how, in_steps(how, 2 * how.steps)):
         plans[f"teacher_{plan.steps}"] = teacher.to(device), plan
     judged = _judge(finished, judge_steps)

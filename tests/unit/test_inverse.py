@@ -308,7 +308,7 @@ def test_repaint_comes_nearer_to_the_posterior_than_replacement():
     seen = Measurement(Mask(torch.tensor([True, False])), torch.tensor([1.5], **D), 0.0)
     errors = []
     for rounds in (1, 10):
-        x = sample(pair.denoiser(VP()), 1500, steps=30, sampler=Replacement(seen, rounds=rounds))
+        x = sample(pair.denoiser(VP()), 800, steps=30, sampler=Replacement(seen, rounds=rounds))
         errors.append(abs(float(x[:, 1].mean()) - 0.9 * 1.5))
     assert errors[1] < 0.5 * errors[0]
     assert errors[1] < 0.1

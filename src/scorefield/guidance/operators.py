@@ -136,6 +136,7 @@ class Matrix(Operator):
 
     @property
     def shape(self) -> tuple[int, ...]:  # type: ignore[override]
+        """The shape of an event."""
         return (self.matrix.shape[1],)
 
     @property
@@ -216,6 +217,7 @@ class Composed(Operator):
 
     @property
     def shape(self) -> tuple[int, ...]:  # type: ignore[override]
+        """The shape of an event."""
         return self.inner.shape
 
     @property

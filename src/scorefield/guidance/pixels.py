@@ -44,6 +44,7 @@ class Mask(Operator):
 
     @property
     def shape(self) -> tuple[int, ...]:  # type: ignore[override]
+        """The shape of an event."""
         return tuple(self.mask.shape)
 
     @property

@@ -35,6 +35,7 @@ from scorefield.metrics import gaussian_wasserstein2
 from scorefield.samplers import Ancestral
 
 SIZE, SEEN, STD, STEPS, DRAWS = 8, 4, 0.1, 200, 2000
+ONLY = ""  # lines whose name holds this
 
 
 class Counted(sf.Denoiser):
@@ -85,8 +86,10 @@ def distance(x: Tensor, y: Tensor) -> float:
     return gaussian_wasserstein2(x.mean(0), x.T.cov(), y.mean(0), y.T.cov())
 
 
-def line(name: str, draw: Callable[[int], Tensor], exact: list[Tensor], counter) -> float:
+def line(name: str, draw: Callable[[int], Tensor], exact: list[Tensor], counter) -> None:
     """Draw once for every exact sample, and print mean distance, its standard error, calls and seconds per draw."""
+    if ONLY not in name:
+        return
     counter.rows, start, found = 0, time.perf_counter(), []
     for seed, other in enumerate(exact):
         try:
@@ -97,7 +100,6 @@ def line(name: str, draw: Callable[[int], Tensor], exact: list[Tensor], counter)
     error = statistics.stdev(found) / math.sqrt(len(found)) if len(found) > 1 else math.nan
     calls = counter.rows / len(exact) / DRAWS
     print(f"{name:46s} {statistics.fmean(found):8.3f} ± {error:.3f} {calls:9.0f} calls {seconds:7.1f} s", flush=True)
-    return statistics.fmean(found)
 
 
 def ours(prior, matrix, y, exact) -> None:
@@ -125,7 +127,7 @@ def ours(prior, matrix, y, exact) -> None:
         "MMPS": MomentMatching(model, seen, Dense()),
         "reconstruction": Reconstruction(model, seen, STD),
     }.items():
-        for particles in (50, 500, 2000, 8000):
+        for particles in (100, 1000, 10000):
 
             def draw(seed, guide=guide, particles=particles):
                 result = twisted(guide, particles=particles, steps=STEPS, seed=seed)
@@ -224,7 +226,9 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--only", default="", help="lines whose name holds this")
     options = parser.parse_args()
+    globals()["ONLY"] = options.only
     torch.set_default_dtype(torch.float64)
     prior, matrix, y, posterior = problem()
     exact = [posterior.sample(DRAWS, torch.Generator().manual_seed(100 + k)) for k in range(options.repeats)]
@@ -234,7 +238,8 @@ def main() -> None:
     line("prior", lambda seed: prior.sample(DRAWS, torch.Generator().manual_seed(seed)), exact, none)
     ours(prior, matrix, y, exact)
     theirs(prior, matrix, y, exact)
-    batches(prior, matrix, y)
+    if not ONLY:
+        batches(prior, matrix, y)
 
 
 if __name__ == "__main__":

@@ -116,14 +116,14 @@ def _walked(
 ) -> Particles:
     count = len(x) // systems
     denoised, guided, twist = before = walk.twist(x, times[0])
-    log_w = twist.double().reshape(systems, count)
+    log_w = twist.double().cpu().reshape(systems, count)  # weights stay on the CPU, where chance is drawn
     log_z, history = log_w.new_zeros(systems), []
     eve = torch.arange(count).expand(systems, -1)
     for k, (t, s) in enumerate(pairwise(times)):
         history.append(effective(log_w))
         if float(walk.guide.noise.scales(s)[1]) == 0:
             x = denoised
-            log_w = log_w + (walk.likelihood(x) - twist).double().reshape(systems, count)
+            log_w = log_w + (walk.likelihood(x) - twist).double().cpu().reshape(systems, count)
             _require_weights(log_w, k, t)
             break
         low = history[-1] < threshold * count
@@ -143,7 +143,8 @@ def _walked(
         z, shift = normal(x, generator), (proposed - own) / added
         x, before = proposed + added * z, (denoised, guided)
         denoised, guided, after = walk.twist(x, s)
-        log_w = log_w + (after - twist - sum_event(shift * (0.5 * shift + z))).double().reshape(systems, count)
+        gained = after - twist - sum_event(shift * (0.5 * shift + z))
+        log_w = log_w + gained.double().cpu().reshape(systems, count)
         twist = after
         _require_weights(log_w, k, s)
     history.append(effective(log_w))

@@ -91,7 +91,9 @@ class Posterior(nn.Module):
         self.dim, self.given, self.low, self.high, self.noise, self.reach = dim, given, low, high, noise, reach
         if not bool((self._bounds[0] < self._bounds[1]).all()):
             raise RangeError(f"Posterior(low={low}, high={high}): low must be below high.")
-        self.network = network if network is not None else MLP(dim, width=128, depth=4, given=given)
+        with torch.random.fork_rng(devices=[]):  # the same beginning every time, and nobody else's randomness touched
+            torch.default_generator.manual_seed(0)
+            self.network = network if network is not None else MLP(dim, width=128, depth=4, given=given)
         for name, size in (("theta", dim), ("x", given)):
             self.register_buffer(f"{name}_shift", torch.zeros(size, dtype=torch.float64))
             self.register_buffer(f"{name}_scale", torch.ones(size, dtype=torch.float64))
@@ -109,9 +111,9 @@ class Posterior(nn.Module):
         theta: Float[Tensor, "*thetas"],
         x: Float[Tensor, "*observed"],
         *,
-        steps: int = 2000,
+        steps: int = 1200,
         batch: int = 256,
-        learning_rate: float = 3e-3,
+        learning_rate: float = 4e-3,
         held_out: float = 0.1,
         patience: int = 8,
         seed: int = 0,
@@ -124,6 +126,7 @@ class Posterior(nn.Module):
         and for a coordinate that never changes; RangeError for numbers out of range; DivergedError if training diverges.
         """
         self._check_pairs(theta, x)
+        theta, x = theta.to(self.theta_shift), x.to(self.x_shift)
         learnt, kept = split(torch.cat([theta, x], 1), held_out, seed, name="simulations")
         for name, values in (("theta", theta), ("x", x)):
             scaling = Scaling.standardise(values[learnt], name=f"simulations, {name}")

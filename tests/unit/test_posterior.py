@@ -213,6 +213,16 @@ def test_a_network_is_told_what_it_was_built_for():
         MLP(2, given=-1)
 
 
+def test_fitting_is_a_function_of_its_seed_and_leaves_other_randomness_alone():
+    theta, x = GaussianLinear(dim=1).pairs(100, torch.Generator().manual_seed(0))
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    found = [Posterior(1, 1).fit(theta, x, steps=4, seed=seed).sample(3, x[0]) for seed in (5, 5, 6)]
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[0], found[2])
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_training_stops_when_it_gets_no_better():
     task, seen = GaussianLinear(dim=1), []
 

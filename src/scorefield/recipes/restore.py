@@ -89,12 +89,13 @@ class Restored:
 
     def table(self) -> str:
         """How far draws are from what was seen, in units of its noise; the mean's error, and the error that the spread foretells."""
-        misfit = (self.operator(self.draws.flatten(0, 1)) - self.seen.repeat_interleave(self.draws.shape[1], 0)) ** 2
+        seen = self.seen.repeat_interleave(self.draws.shape[1], 0)
+        misfit = (self.operator(self.draws.flatten(0, 1)) - seen).flatten(1).square().mean(1).sqrt() / self.std
         error = (self.truth - self.mean).square().mean().sqrt()
         foretold = (self.spread.square().mean() * (1 + 1 / self.draws.shape[1])).sqrt()
         return (
-            f"misfit of the draws / noise {float(misfit.mean().sqrt()) / self.std:.2f}; error of the mean {float(error):.3f}, "
-            f"foretold by the spread {float(foretold):.3f}"
+            f"misfit of the draws / noise {float(misfit.median()):.2f} (worst {float(misfit.max()):.2f}); "
+            f"error of the mean {float(error):.3f}, foretold by the spread {float(foretold):.3f}"
         )
 
     def picture(self, shown: int = 4) -> "Figure":

@@ -1,12 +1,13 @@
 """Quality against evaluations: the Fréchet distance of a digits run for every sampler, and of students that jump.
 
 Every sampler walks the same network from the same noise with the same labels and guidance, on the grid it chooses itself; annealed
-Langevin also with fewer steps a level. Evaluations are counted at the network, those of guidance with them; of `Adaptive` those of
-the slowest row. The judge is the recipe's: a classifier trained apart on the training digits, its features compared with held-out ones.
+Langevin 20 levels, with fewer and fewer steps at each. Evaluations are counted at the network, those of guidance with them; of
+`Adaptive` those of the slowest row. The judge is the recipe's: a classifier trained apart on the training digits, its features
+compared with those of held-out ones.
 
     python benchmarks/few_steps.py runs/digits --student runs/distill
 
-prints a table, writes OUT.json and draws OUT.png.
+prints a table, writes OUT.json and draws OUT.png. With --only, the lines of other samplers are kept as they were.
 """
 
 import argparse
@@ -36,7 +37,7 @@ def every_sampler() -> dict[str, Sampler]:
     found = {kind.__name__: kind() for kind in laws.exported(samplers, Sampler)}
     found = {name: each for name, each in found.items() if laws.takes_denoiser(each)}
     found |= {"Ancestral, eta 0 (DDIM)": Ancestral(eta=0.0), "Multistep, 2 points": Multistep(2)}
-    found |= {f"AnnealedLangevin, {k} a level": AnnealedLangevin(steps=k) for k in (1, 5)}
+    found |= {"AnnealedLangevin, size 0.5": AnnealedLangevin(size=0.5)}
     return found
 
 
@@ -44,6 +45,8 @@ def ladder(name: str, sampler: Sampler) -> list[tuple[str, Sampler, int]]:
     """(name, sampler, steps) at every budget that it can spend."""
     if isinstance(sampler, Adaptive):
         return [(name, replace(sampler, tolerance=tolerance), 2) for tolerance in (0.1, 0.03, 0.01)]
+    if isinstance(sampler, AnnealedLangevin):
+        return [(name, replace(sampler, steps=k), 20) for k in (1, 2, 5, 10)]
     each = sampler.evaluations
     steps = sorted({budget // each for budget in BUDGETS if budget >= each})
     if isinstance(sampler, Multistep | Corrected):  # a polynomial through no more points than there are
@@ -83,7 +86,7 @@ def walked(model: torch.nn.Module, drawing, sampler: Sampler, times: Tensor, n: 
 
 def picture(rows: list[dict], floor: float) -> "plots.style.Figure":
     """The Fréchet distance against evaluations, one line a sampler, students as stars."""
-    fig = figure(9.0, 5.4)
+    fig = figure(7.6, 4.6)
     ax = dress(
         fig.add_subplot(), title="few evaluations", xlabel="network evaluations a sample", ylabel="Fréchet distance"
     )
@@ -122,12 +125,16 @@ def main() -> None:
     print(f"{n} samples a line; floor, as many training digits: {floor:.3f}", flush=True)
 
     plans = [(*each, model, drawing) for name, one in every_sampler().items() for each in ladder(name, one)]
+    plans += [("default", samplers.default(k), k, model, drawing) for k in BUDGETS]
     plans = [plan for plan in plans if not options.only or plan[0] in options.only]
     for folder in options.student:
         how = facts(folder)["sampling"]
         steps = [k for k in (1, 2, 4, 8) if k <= how.steps]
         plans += [(f"student {folder.name}", how.sampler, k, load(folder), how) for k in steps]
     rows: list[dict] = []
+    written = options.out.with_suffix(".json")
+    if options.only and written.exists():
+        rows = [row for row in json.loads(written.read_text())["rows"] if row["name"] not in options.only]
     for name, sampler, steps, network, how in plans:
         began = time.perf_counter()
         with Counting(network) as counted, torch.no_grad():
@@ -144,7 +151,7 @@ def main() -> None:
         )
     options.out.parent.mkdir(parents=True, exist_ok=True)
     content = {"run": options.run.name, "samples": n, "floor": floor, "rows": rows}
-    options.out.with_suffix(".json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    written.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     plots.save(picture([row for row in rows if math.isfinite(row["frechet"])], floor), options.out.with_suffix(".png"))
 
 

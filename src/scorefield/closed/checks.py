@@ -1,0 +1,131 @@
+"""What data, observation weights and names must be before anything is solved; errors that say which rows and columns."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from ..errors import DataError, RangeError, ShapeError, unknown
+
+Points = Float[Tensor, "batch d"]
+
+
+def some(rows: Sequence[int] | Tensor) -> str:
+    """The first few of a list of row numbers, in words.
+
+    >>> some([3, 4])
+    'rows 3, 4'
+    """
+    rows = torch.as_tensor(rows).flatten().tolist()
+    return "rows " + ", ".join(map(str, rows[:8])) + (", …" if len(rows) > 8 else "")
+
+
+def data(x: Shaped[Tensor, "..."]) -> Points:
+    """x as (n, d) in float64. (n,) is one variable.
+
+    Raises: ShapeError for other shapes and for integers or booleans, DataError for values that are not finite or columns that do
+    not vary.
+
+    >>> data(torch.tensor([1.0, 2.0])).shape
+    torch.Size([2, 1])
+    """
+    if not x.is_floating_point():
+        raise ShapeError(
+            f"data of type {str(x.dtype).removeprefix('torch.')}: score matching differentiates a density, and counts or labels "
+            "have none; if these are measurements, pass x.double()."
+        )
+    x = x.detach()[:, None] if x.ndim == 1 else x.detach()
+    if x.ndim != 2 or not x.numel():
+        raise ShapeError(f"data of shape {tuple(x.shape)}: wanted (n, d) with n, d ≥ 1; flatten events.")
+    finite = x.isfinite().all(1)
+    if not bool(finite.all()):
+        bad = (~finite).nonzero()
+        raise DataError(f"data: {len(bad)} of {len(x)} rows hold values that are not finite ({some(bad)}); drop them.")
+    x = x.double()
+    still = (x == x[:1]).all(0).nonzero().flatten().tolist()
+    if len(x) > 1 and still:
+        raise DataError(
+            f"data: column {still[0]} is {float(x[0, still[0]]):g} in all {len(x)} rows; a constant has no density: drop it."
+        )
+    return x
+
+
+def masses(weights: Shaped[Tensor, "..."] | None, x: Points) -> Float[Tensor, "batch"]:
+    """Observation weights r_i ≥ 0, scaled to the mean 1; all 1 for None.
+
+    Raises: ShapeError for another shape, RangeError for weights that are negative, not finite, or sum to zero.
+
+    >>> masses(torch.tensor([1, 3]), torch.zeros(2, 1).double())
+    tensor([0.5000, 1.5000], dtype=torch.float64)
+    """
+    if weights is None:
+        return x.new_ones(len(x))
+    if weights.shape != x.shape[:1]:
+        raise ShapeError(f"weights of shape {tuple(weights.shape)} for {len(x)} rows: wanted ({len(x)},).")
+    mass = weights.detach().to(x)
+    bad = (~(mass >= 0) | mass.isinf()).nonzero()
+    if len(bad):
+        raise RangeError(
+            f"weights: {len(bad)} are negative or not finite ({some(bad)}); observation weights must be ≥ 0."
+        )
+    if not bool(mass.sum() > 0):
+        raise RangeError("weights sum to zero: no row counts; give some row a positive weight.")
+    return mass * (len(x) / mass.sum())
+
+
+def names_of(names: Sequence[str], size: int) -> tuple[str, ...]:
+    """The names given, or theta[1] … theta[p]. Raises: ShapeError for another number of names than parameters.
+
+    >>> names_of((), 2)
+    ('theta[1]', 'theta[2]')
+    """
+    if names and len(names) != size:
+        raise ShapeError(f"{len(names)} names {list(names)[:8]} for {size} parameters: one each, or none at all.")
+    return tuple(names) or tuple(f"theta[{k + 1}]" for k in range(size))
+
+
+def held(fixed: Mapping[str, float] | None, names: Sequence[str], x: Points) -> tuple[Tensor, Tensor]:
+    """(which parameters are free, the values of those that are not). Raises: UnknownNameError, and RangeError if none is free.
+
+    >>> held({"b": 2.0}, ("a", "b"), torch.zeros(1, 1))
+    (tensor([ True, False]), tensor([0., 2.]))
+    """
+    free, values = torch.ones(len(names), dtype=torch.bool, device=x.device), x.new_zeros(len(names))
+    for name, value in (fixed or {}).items():
+        if name not in names:
+            raise unknown("parameter", name, names)
+        free[list(names).index(name)], values[list(names).index(name)] = False, value
+    if not bool(free.any()):
+        raise RangeError(f"fixed={dict(fixed or {})}: all parameters are fixed, and nothing is left to estimate.")
+    return free, values
+
+
+def solvable(matrix: Float[Tensor, "p p"], names: Sequence[str]) -> None:
+    """Raises: DataError that names a combination of the parameters which the data do not identify, if the matrix is singular.
+
+    >>> solvable(torch.ones(2, 2).double(), ("a", "b"))
+    Traceback (most recent call last):
+    ...
+    scorefield.errors.DataError: not identified: +0.71 a −0.71 b. Along it the objective does not change, so its statistics are \
+dependent on these data; drop or fix a parameter.
+    """
+    scale = matrix.diagonal().clamp(min=0).sqrt()
+    flat = (scale == 0).nonzero().flatten().tolist()
+    if flat:
+        combination = f"{names[flat[0]]}"
+    else:
+        values, vectors = torch.linalg.eigh(matrix / scale / scale[:, None])
+        if float(values[0]) > 1e-12 * len(values):
+            return
+        vector = vectors[:, 0] / scale
+        vector = vector / vector.norm()
+        vector = vector * vector[vector.abs().argmax()].sign()
+        large = [k for k in vector.abs().argsort(descending=True, stable=True).tolist() if abs(vector[k]) > 0.05][:6]
+        combination = " ".join(
+            f"{'+' if vector[k] > 0 else '−'}{abs(float(vector[k])):.2f} {names[k]}" for k in sorted(large)
+        )
+    raise DataError(
+        f"not identified: {combination}. Along it the objective does not change, so its statistics are dependent on these data; "
+        "drop or fix a parameter."
+    )

@@ -161,6 +161,11 @@ def _find(name: str, trust: Sequence[str]) -> Any:
             f"pass trust={(*trusted, package)!r}."
         )
     found = _walk(name)
+    if found is None:  # moved to another module of its package since: the package exports it
+        package, _, kind = name.rpartition(".")
+        moved = _walk(f"{package.rpartition('.')[0]}.{kind}")
+        if inspect.isclass(moved) and f"{moved.__module__}.".startswith(f"{package.rpartition('.')[0]}."):
+            return moved
     # The same name again: what a trusted module merely imported (torch.hub, os) is not its own.
     if not (inspect.isroutine(found) or isinstance(found, type)) or f"{found.__module__}.{found.__qualname__}" != name:
         raise RangeError(f"description names {name!r}: no class or function is defined there; other version?")

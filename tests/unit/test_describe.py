@@ -147,3 +147,12 @@ def test_an_unknown_argument_is_named():
     plain["arguments"]["middle"] = 1
     with pytest.raises(RangeError, match="no argument 'middle'"):
         build(plain, HERE)
+
+
+def test_a_class_that_moved_within_its_package_is_found_where_the_package_exports_it():
+    from scorefield.samplers import Multistep
+
+    old = {"object": "scorefield.samplers.flow.Multistep", "arguments": {"points": 2}}
+    assert build(old) == Multistep(2)
+    with pytest.raises(RangeError, match="no class or function"):
+        build({"object": "scorefield.samplers.flow.Nothing", "arguments": {}})

@@ -4,6 +4,8 @@ from .calibrated import calibrated
 from .curves import compare, levels, losses
 from .fields import around, embedding, field, scatter
 from .images import grid, mosaic, sheet, walk
+from .intervals import intervals
+from .misfit import misfit
 from .style import save
 
 __all__ = [
@@ -13,8 +15,10 @@ __all__ = [
     "embedding",
     "field",
     "grid",
+    "intervals",
     "levels",
     "losses",
+    "misfit",
     "mosaic",
     "save",
     "scatter",

@@ -24,7 +24,7 @@ from scorefield import laws, plots, samplers
 from scorefield.checkpoints import facts, load
 from scorefield.guidance import Free
 from scorefield.metrics import Judge, frechet_distance
-from scorefield.plots.style import GREY, INK, PALETTE, dress, figure, legend
+from scorefield.plots.style import GREY, INK, PALETTE, dress, figure
 from scorefield.recipes import find
 from scorefield.samplers import Adaptive, Ancestral, AnnealedLangevin, Corrected, Multistep, Sampler
 from scorefield.tensors import Streams
@@ -86,7 +86,7 @@ def walked(model: torch.nn.Module, drawing, sampler: Sampler, times: Tensor, n: 
 
 def picture(rows: list[dict], floor: float) -> "plots.style.Figure":
     """The Fréchet distance against evaluations, one line a sampler, students as stars."""
-    fig = figure(7.6, 4.6)
+    fig = figure(8.4, 4.4)
     ax = dress(
         fig.add_subplot(), title="few evaluations", xlabel="network evaluations a sample", ylabel="Fréchet distance"
     )
@@ -102,7 +102,7 @@ def picture(rows: list[dict], floor: float) -> "plots.style.Figure":
             ax.plot(*zip(*mine), marker="o", markersize=3, label=name, **how)
     ax.axhline(floor, color=GREY, linewidth=1.0, linestyle="--", label="real training digits")
     ax.set(xscale="log", yscale="log")
-    legend(ax)
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8, frameon=False)
     return fig
 
 

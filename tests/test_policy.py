@@ -34,6 +34,7 @@ PLACE = {name: (row, column) for row, names in enumerate(LAYERS) for column, nam
 # Imports at call time that go the other way, and why.
 AT_CALL_TIME = {
     ("doctor", "recipes"): "a run names its recipe, which is called again to get its data back",
+    ("closed", "plots"): "estimates draw themselves",
 }
 
 

@@ -161,10 +161,11 @@ def _find(name: str, trust: Sequence[str]) -> Any:
             f"pass trust={(*trusted, package)!r}."
         )
     found = _walk(name)
-    if found is None:  # moved to another module of its package since: the package exports it
-        package, _, kind = name.rpartition(".")
-        moved = _walk(f"{package.rpartition('.')[0]}.{kind}")
-        if inspect.isclass(moved) and f"{moved.__module__}.".startswith(f"{package.rpartition('.')[0]}."):
+    if found is None and name.count(".") > 2:  # moved to another module of its package since: the package exports it
+        module, _, kind = name.rpartition(".")
+        above = module.rpartition(".")[0]
+        moved = _walk(f"{above}.{kind}")
+        if inspect.isclass(moved) and f"{moved.__module__}.".startswith(f"{above}."):
             return moved
     # The same name again: what a trusted module merely imported (torch.hub, os) is not its own.
     if not (inspect.isroutine(found) or isinstance(found, type)) or f"{found.__module__}.{found.__qualname__}" != name:

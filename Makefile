@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN := runs/digits
 DONE := $(VENV)/.done
+OF_A_RUN := benchmarks/few_steps.py benchmarks/restoration.py
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: digits test test-all bench docs lint clean
@@ -22,9 +23,11 @@ test-all: $(DONE)  ## also what takes minutes rather than seconds
 		--doctest-modules --doctest-glob=README.md --cov=scorefield --cov-report=term --cov-fail-under=95 \
 		tests src/scorefield README.md
 
-bench: $(DONE)  ## side by side with peers, in one run
+bench: $(DONE)  ## side by side with peers, in one run; some need `make digits` first
 	$(BIN)/pip install -q -c constraints.txt -e '.[all,bench]'
-	for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+	$(BIN)/pip install -q -c constraints.txt --no-deps azula k-diffusion torchsde torchdiffeq trampoline
+	for file in $(filter-out $(OF_A_RUN),$(wildcard benchmarks/*.py)); do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+	for file in $(OF_A_RUN) benchmarks/samplers.py; do echo "== $$file $(RUN)"; $(BIN)/python $$file $(RUN) || exit 1; done
 
 docs: $(DONE)  ## the site, strictly, in site/
 	$(BIN)/mkdocs build --strict

@@ -6,6 +6,7 @@ from .fields import around, embedding, field, scatter
 from .images import grid, mosaic, sheet, walk
 from .intervals import intervals
 from .misfit import misfit
+from .network import network
 from .style import save
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "losses",
     "misfit",
     "mosaic",
+    "network",
     "save",
     "scatter",
     "sheet",

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from scorefield.calculus import Difference, Exact, Hutchinson, orthogonal
+from scorefield.calculus import Difference, Exact, Hutchinson, forms, orthogonal, pulled
 from scorefield.errors import DataError, DivergedError, RangeError, RowsError, ShapeError
 from scorefield.exact import Gaussian, Mixture
 from scorefield.guidance import Free
@@ -112,9 +112,9 @@ def test_forms_are_those_of_the_jacobian_batched_or_one_by_one(monkeypatch):
     matrix = torch.randn(4, 4, **D)
     wanted = torch.einsum("pbi,bij,pbj->pb", v, matrix * (1 - torch.tanh(x @ matrix.T) ** 2)[..., None], v)
     for together in (1, 24, 10**6):
-        monkeypatch.setattr(trace, "TOGETHER", together)
-        torch.testing.assert_close(trace.forms(lambda y: torch.tanh(y @ matrix.T), x, v)[1], wanted)
-    assert not trace.forms(torch.zeros_like, x, v)[1].any()
+        monkeypatch.setattr(pulled, "TOGETHER", together)
+        torch.testing.assert_close(forms(lambda y: torch.tanh(y @ matrix.T), x, v)[1], wanted)
+    assert not forms(torch.zeros_like, x, v)[1].any()
 
     class Alone(torch.autograd.Function):  # without a batching rule
         @staticmethod
@@ -125,7 +125,7 @@ def test_forms_are_those_of_the_jacobian_batched_or_one_by_one(monkeypatch):
         def backward(ctx, g):
             return 2 * g.detach().clone()
 
-    torch.testing.assert_close(trace.forms(Alone.apply, x, v)[1], 2 * (v**2).sum(2))
+    torch.testing.assert_close(forms(Alone.apply, x, v)[1], 2 * (v**2).sum(2))
 
 
 def test_rows_do_not_depend_on_the_batch(monkeypatch):

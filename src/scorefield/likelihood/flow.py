@@ -18,13 +18,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ..calculus import Divergence
+from ..calculus import Divergence, forms
 from ..errors import DataError, DivergedError, RangeError, ShapeError
 from ..models import Denoiser, require_independent_rows
 from ..tensors import Draws, Streams, sum_event
 from .density import LogDensity, joined
 from .scale import require_scale, rows_of
-from .trace import Trace, forms
+from .trace import Trace
 
 Values = Float[Tensor, "batch *event"]
 

@@ -8,7 +8,6 @@ so that var q̄ = (1 − m/d) s²/m without bias: the finite population correcti
 identity in J adds to it.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -16,45 +15,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..calculus import Divergence, Exact, Hutchinson, orthogonal
-from ..errors import RangeError, ShapeError
+from ..errors import RangeError
 from ..tensors import Draws
 
 Values = Float[Tensor, "batch *event"]
 Numbers = Float[Tensor, "batch"]
 Probes = Float[Tensor, "probes batch *event"]
 Forms = Float[Tensor, "probes batch"]
-TOGETHER = 2**18  # numbers that are pulled back in one go; more gains nothing on a CPU
-
-
-def forms(f: Callable[[Values], Values], x: Values, probes: Probes) -> tuple[Values, Forms]:
-    """(f(x), ⟨v, J v⟩ for every probe v and row), J the Jacobian of f at that row. Keeps no derivatives.
-
-    Many probes are pulled back at once where the network's layers allow it, one by one elsewhere.
-    Raises: ShapeError if f changes the shape of x.
-
-    >>> forms(lambda x: 3 * x, torch.ones(1, 2), torch.tensor([[[1.0, 0.0]], [[1.0, 1.0]]]))[1].flatten()
-    tensor([3., 6.])
-    """
-    with torch.enable_grad():
-        x = x.detach().requires_grad_()
-        y = f(x)
-    if y.shape != x.shape:
-        raise ShapeError(f"Jacobian of a map from {tuple(x.shape)} to {tuple(y.shape)}: it must keep the shape of x.")
-    if not y.requires_grad:
-        return y, x.new_zeros(probes.shape[:2])
-    parts = probes.split(max(1, TOGETHER // max(1, x.numel())))
-    return y.detach(), torch.cat([(_pulled(y, x, part) * part).flatten(2).sum(2) for part in parts])
-
-
-def _pulled(y: Values, x: Values, probes: Probes) -> Probes:
-    """Jᵀv for every probe."""
-    again = {"retain_graph": True, "allow_unused": True, "materialize_grads": True}
-    if len(probes) > 1:
-        try:
-            return torch.autograd.grad(y, x, probes, is_grads_batched=True, **again)[0]
-        except RuntimeError:  # a layer without a batching rule
-            pass
-    return torch.stack([torch.autograd.grad(y, x, probe, **again)[0] for probe in probes])
 
 
 @dataclass(frozen=True)
@@ -80,6 +47,11 @@ class Trace:
                 f"log_density(divergence={divergence}): its error cannot be told; pass Exact() or Hutchinson(probes)."
             )
         if isinstance(divergence, Hutchinson):
+            if divergence.rank:
+                raise RangeError(
+                    f"log_density(divergence={divergence}): its error is told for rank=0 only; "
+                    f"take Hutchinson({divergence.probes + 2 * divergence.rank}, orthogonal)."
+                )
             if divergence.probes < 2:
                 raise RangeError(
                     f"log_density(divergence={divergence}): one probe has no standard error; take at least 2."

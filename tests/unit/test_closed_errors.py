@@ -18,6 +18,7 @@ from scorefield.closed import (
     asymptotic,
     fit,
     hybrid,
+    windham,
 )
 from scorefield.domains import Box, Simplex, Sphere, Unit
 from scorefield.errors import DataError, DivergedError, RangeError, ShapeError, UnknownNameError
@@ -74,6 +75,8 @@ def changed(value, row=3, column=1):
         (lambda: LogDensity(lambda t, x: x[:, 0], torch.ones(1, 1)), ShapeError, "start"),
         (lambda: hybrid(torch.cat([X, -X]) / torch.cat([X, X]).norm(dim=1, keepdim=True)), DataError, "mean direction"),
         (lambda: asymptotic(Normal(1), torch.ones(3), X[:, :1]), ShapeError, "2 parameters"),
+        (lambda: windham(Normal(2), X, 0.0), RangeError, "must be positive"),
+        (lambda: windham(Exponential(lambda x: x, lambda x: -(x**2).sum(1)), X), RangeError, "carrier"),
         (lambda: Normal(0), RangeError, "at least one"),
         (lambda: VonMisesFisher(1), RangeError, "two coordinates"),
         (lambda: Bingham(1), RangeError, "two coordinates"),

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from scorefield.closed import Exponential, LogDensity, Normal, Stream, VonMisesFisher, fit, hybrid
+from scorefield.closed import Exponential, LogDensity, Normal, Stream, VonMisesFisher, fit, hybrid, windham
 from scorefield.domains import Axes, Box, Distance, Logarithm
 from scorefield.exact import Gaussian
 from scorefield.metrics import fisher_divergence
@@ -17,7 +17,7 @@ MIX = torch.tensor([[1.0, 0.5, -0.3], [0.0, 0.8, 0.2], [0.0, 0.0, 1.5]], **D)
 
 
 def draw(n, d=3, seed=0):
-    return normal(torch.empty(n, d, **D), Streams(seed, range(n))) @ MIX[:d, :d] + 0.5
+    return torch.randn(n, d, generator=torch.Generator().manual_seed(seed), **D) @ MIX[:d, :d] + 0.5
 
 
 def test_the_gaussian_fit_is_the_mean_and_the_covariance():
@@ -217,3 +217,26 @@ def test_the_weight_is_chosen_by_the_boundary():
     from scorefield.domains import HalfSpace
 
     assert fit(Normal(2), x, domain=HalfSpace((-1.0, 0.0))).problem.weight == Distance()
+
+
+def test_windham_sets_outliers_aside_and_knows_its_error():
+    clean = 0.8 * draw(400, 1, 4) + 0.1
+    truth = torch.tensor([0.5, 1.0], **D) / 0.64
+    estimates, weights = windham(Normal(1), torch.cat([clean, torch.linspace(9, 10, 20, **D)[:, None]]), 0.4)
+    assert bool(((estimates.theta - truth).abs() < 4 * estimates.standard_errors).all())
+    assert float(weights[400:].max()) < 1e-6
+    assert bool(((fit(Normal(1), clean).theta - truth).abs() < 4 * fit(Normal(1), clean).standard_errors).all())
+    few = clean[:60]
+    plain, mass = windham(Normal(1), few, 0.3)
+    rows = fit(Normal(1), few).problem.rows(few)
+
+    def equation(theta):
+        return ((0.3 * rows.statistics(theta) @ theta).exp()[:, None] * rows.gradients(1.3 * theta)).sum(0)
+
+    slope = torch.linalg.inv(torch.func.jacrev(equation)(plain.theta))
+    pulls = (0.3 * rows.values @ plain.theta).exp()[:, None] * rows.gradients(1.3 * plain.theta)
+    torch.testing.assert_close(plain.covariance, slope @ pulls.T @ pulls @ slope.T * (60 / 59))
+    torch.testing.assert_close(pulls.sum(0), torch.zeros(2, **D), atol=1e-7, rtol=0)
+    assert float(mass.mean()) == pytest.approx(1)
+    known, _ = windham(Normal(1), few, 0.3, fixed={"K[1,1]": 1.5})
+    assert (known["K[1,1]"], known.error("K[1,1]")) == (pytest.approx(1.5), 0)

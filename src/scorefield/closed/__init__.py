@@ -8,6 +8,7 @@ from .family import Exponential, Family, LogDensity
 from .features import Fourier, Nystrom, evenly, leverage, pivoted
 from .fields import CurlFree, Diagonal
 from .fitted import Fitted
+from .graph import Graph
 from .inference import Estimates, Inference
 from .kernel import KernelField, KernelScore, choose, widths
 from .kernel_family import Choice, KernelDensity, KernelExponentialFamily
@@ -15,8 +16,12 @@ from .kernels import IMQ, RBF, Kernel, Matern, median_width
 from .matching import fit
 from .moments import Moments, Stream
 from .normal import Normal
+from .ordering import causal_order, curvatures
 from .pairwise import Pairwise
+from .path import GraphPath, graph_path
+from .robust import windham
 from .rows import Problem, along
+from .selection import CrossValidated, Stability, cross_validate, stability
 from .spectral import CutOff, Landweber, NuMethod, Tikhonov
 
 __all__ = [
@@ -25,6 +30,7 @@ __all__ = [
     "Bingham",
     "Choice",
     "Concentration",
+    "CrossValidated",
     "CurlFree",
     "CutOff",
     "Diagonal",
@@ -35,6 +41,8 @@ __all__ = [
     "FisherBingham",
     "Fitted",
     "Fourier",
+    "Graph",
+    "GraphPath",
     "Inference",
     "Kernel",
     "KernelDensity",
@@ -52,17 +60,24 @@ __all__ = [
     "PolynomialTilt",
     "Problem",
     "Shrunk",
+    "Stability",
     "Stream",
     "Tikhonov",
     "VonMisesFisher",
     "along",
     "asymptotic",
+    "causal_order",
     "choose",
+    "cross_validate",
+    "curvatures",
     "evenly",
     "fit",
+    "graph_path",
     "hybrid",
     "leverage",
     "median_width",
     "pivoted",
+    "stability",
     "widths",
+    "windham",
 ]

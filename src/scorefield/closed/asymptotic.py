@@ -54,7 +54,10 @@ def asymptotic(
         meat = meat + pulls.T @ (pulls * part[:, None])
         first, second = first + part @ statistics, second + statistics.T @ (statistics * part[:, None])
     inverse = torch.linalg.inv(bread)
-    return tuple(
-        Estimates(names, theta, theta.new_zeros(len(theta), len(theta)).masked_scatter(free[:, None] & free, part))
-        for part in (inverse @ meat @ inverse, torch.linalg.inv(second - torch.outer(first, first)))
+    both = free[:, None] & free
+    empty = theta.new_zeros(len(theta), len(theta))
+    bound = torch.linalg.inv(second - torch.outer(first, first))
+    return (
+        Estimates(names, theta, empty.masked_scatter(both, inverse @ meat @ inverse)),
+        Estimates(names, theta, empty.masked_scatter(both, bound)),
     )

@@ -8,7 +8,9 @@ Newton's method, with the eigenvalues of the Hessian made positive and steps hal
 """
 
 import math
+import operator
 from collections.abc import Mapping
+from functools import reduce
 
 import torch
 from jaxtyping import Float, Shaped
@@ -73,10 +75,7 @@ def fit(
         return case.chunks(points, mass) if whole is None else whole
 
     if isinstance(case.model, Family):
-        total = None
-        for rows, (part,) in parts():
-            more = gather(rows, part)
-            total = more if total is None else total + more
+        total = reduce(operator.add, (gather(rows, part) for rows, (part,) in parts()))
         theta = total.solve(free, values, names)
         bread = (total.quadratic / total.mass)[free][:, free]
     else:

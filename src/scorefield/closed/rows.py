@@ -191,7 +191,7 @@ def along(x: Points, domain: Domain, f: Callable[[Points], Tensor]) -> tuple[Ten
     _forward()
     n, d = x.shape
     y, v = _spread(x, domain)
-    (value, slope), (_, bend) = jvp(lambda z, u: jvp(f, (z,), (u,)), (y, v), (v, domain.bend(y, v)))
+    (value, slope), (_, bend) = jvp(lambda z, u: jvp(f, (z,), (u,)), (y, v), (v, domain.bend(y, v)))  # type: ignore[misc]
     return tuple(part.reshape(n, d, *part.shape[1:]) for part in (value, slope, bend))
 
 
@@ -200,7 +200,7 @@ def _weights(x: Points, domain: Domain, weight: Weight) -> tuple[Points, Points]
         return torch.ones_like(x), torch.zeros_like(x)
     n, d = x.shape
     own = torch.arange(d, device=x.device).repeat(n)[:, None]
-    value, slope = jvp(lambda z: weight(domain, z).gather(1, own), *((part,) for part in _spread(x, domain)))
+    value, slope = jvp(lambda z: weight(domain, z).gather(1, own), *((part,) for part in _spread(x, domain)))  # type: ignore[misc]
     return value.reshape(n, d), slope.reshape(n, d)
 
 

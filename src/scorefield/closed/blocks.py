@@ -16,7 +16,6 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.func import jvp
 
 from .checks import Points
 from .normal import Normal
@@ -121,5 +120,9 @@ def inflation(
 
 
 def _weights(model: Pairwise, x: Points) -> tuple[Points, Points]:
-    weight, domain = model.weight, model.domain
-    return jvp(lambda y: weight(domain, y), (x,), (torch.ones_like(x),))
+    """h and h′: each weight depends on its own coordinate alone, so that one gradient of their sum is all of h′."""
+    with torch.enable_grad():
+        y = x.detach().requires_grad_()
+        h = model.weight(model.domain, y)
+        (rise,) = torch.autograd.grad(h.sum(), y)
+    return h.detach(), rise

@@ -24,7 +24,7 @@ LAYERS = [
     "errors tensors describe files data",
     "spaces domains noises networks grids",
     "calculus models exact",
-    "objectives samplers guidance distillation likelihood closed",
+    "objectives samplers guidance distillation likelihood closed discrete",
     "sampling fitted inversion training metrics uncertainty",
     "checkpoints estimators posterior laws plots",
     "doctor recipes cli server explorer",

@@ -7,6 +7,7 @@ how its walks go, what it can tell, and the laws that all of it obeys.
 from . import (
     calculus,
     data,
+    discrete,
     distillation,
     errors,
     exact,
@@ -72,6 +73,7 @@ __all__ = [
     "UNet",
     "calculus",
     "data",
+    "discrete",
     "distillation",
     "errors",
     "exact",

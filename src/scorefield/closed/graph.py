@@ -65,8 +65,8 @@ class Graph:
     @property
     def strengths(self) -> Matrix:
         """ρ_ij, and 0 on the diagonal: positive where two variables are large together."""
-        scale = self.interactions.diagonal().abs().sqrt()
-        return (-self.interactions / torch.outer(scale, scale)).fill_diagonal_(0)
+        own = self.interactions.diagonal()
+        return (-self.interactions / torch.outer(own, own).abs().sqrt()).fill_diagonal_(0)
 
     def edges(self) -> list[dict[str, str | float]]:
         """A row an edge, the strongest first: ``pandas.DataFrame(graph.edges())`` takes it as it is."""

@@ -44,14 +44,14 @@ def network(strengths: Float[Tensor, "d d"], names: Sequence[str] = (), *, title
             zorder=1,
         )
     linked = {k for _, i, j in pairs for k in (i, j)}
-    ax.scatter(*zip(*places), s=max(12, 900 / d), color=[INK if k in linked else GREY for k in range(d)], zorder=2)
+    right, up = ([place[axis] for place in places] for axis in (0, 1))
+    ax.scatter(right, up, s=max(12, 900 / d), color=[INK if k in linked else GREY for k in range(d)], zorder=2)
     for k, name in enumerate(names):
-        right, up = places[k]
-        turn = math.degrees(math.atan2(up, right))
-        turn, side = (turn, "left") if right >= 0 else (turn + 180, "right")
+        turn = math.degrees(math.atan2(up[k], right[k]))
+        turn, side = (turn, "left") if right[k] >= 0 else (turn + 180, "right")
         ax.annotate(
             name,
-            (1.06 * right, 1.06 * up),
+            (1.06 * right[k], 1.06 * up[k]),
             rotation=turn,
             rotation_mode="anchor",
             ha=side,

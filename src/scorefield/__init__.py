@@ -6,9 +6,11 @@ how its walks go, what it can tell, and the laws that all of it obeys.
 
 from . import (
     calculus,
+    closed,
     data,
     discrete,
     distillation,
+    domains,
     errors,
     exact,
     grids,
@@ -72,9 +74,11 @@ __all__ = [
     "Torus",
     "UNet",
     "calculus",
+    "closed",
     "data",
     "discrete",
     "distillation",
+    "domains",
     "errors",
     "exact",
     "fit",

@@ -92,7 +92,7 @@ def test_a_carrier_counts_like_a_statistic_with_the_parameter_one():
     torch.testing.assert_close(Problem(part, Real(), Unit()).rows(x).losses(theta[:4]), with_all)
 
 
-N = 15_000
+N = 5_000
 
 
 def gaussian(domain, mean, sd, seed=5):

@@ -41,7 +41,7 @@ FLAT = [
 ]
 
 
-def points(domain, n=60, size=2, seed=0):
+def points(domain, n=40, size=2, seed=0):
     z = 8 * uniform(torch.empty(40 * n, size, **D), Streams(seed, range(40 * n))) - 4
     return z[domain.contains(z)][:n]
 
@@ -49,14 +49,14 @@ def points(domain, n=60, size=2, seed=0):
 @pytest.mark.parametrize("domain", FLAT, ids=str)
 def test_the_distance_is_how_far_one_can_go_in_every_direction(domain):
     x = points(domain)
-    assert len(x) == 60
+    assert len(x) == 40
     distance = domain.distance(x)
-    angle = torch.linspace(0, 2 * math.pi, 3601, **D)
+    angle = torch.linspace(0, 2 * math.pi, 361, **D)
     around = torch.stack([angle.cos(), angle.sin()], 1)
     for row, r in zip(x, distance.clamp(max=50)):
         assert bool(domain.contains(row + 0.999 * r * around).all())
         if distance.isfinite().all():
-            assert not bool(domain.contains(row + (1.001 * r + 1e-9) * around).all())
+            assert not bool(domain.contains(row + 1.02 * r * around).all())
 
 
 @pytest.mark.parametrize("domain", FLAT, ids=str)

@@ -222,7 +222,7 @@ def test_ssge_is_the_cut_off_with_a_diagonal_kernel():
 def test_scores_of_a_gaussian_without_a_base_are_learnt(field):
     x, new = draws(250, 2), draws(200, 2, 1)
     s = KernelScore(field, NuMethod(20), lambda x: torch.zeros_like(x)).fit(x)
-    assert float(((s(new) + new) ** 2).sum(1).mean()) < 0.2  # of E‖∇ log p‖² = 2
+    assert float(((s(new) + new) ** 2).sum(1).mean()) < 0.4  # of E‖∇ log p‖² = 2
 
 
 def test_a_right_base_is_hardly_corrected_and_a_wrong_one_is():
@@ -350,6 +350,7 @@ def test_annealing_and_importance_sampling_agree_on_log_z():
         .fit(x)
         .normalised(20_000, generator=torch.Generator().manual_seed(1))
     )
+    assert fitted.choice.kernel is not None
     annealed = log_normaliser(fitted, fitted.base, n=200, levels=6, generator=torch.Generator().manual_seed(2))
     assert abs(annealed.value - fitted.log_normaliser) < 4 * math.hypot(annealed.error, fitted.log_normaliser_error)
 

@@ -229,7 +229,7 @@ def test_the_witness_is_zero_for_the_truth_and_points_where_the_model_would_go()
 def test_places_are_found_where_the_model_is_wrong():
     """The sample has one mode more than the model, at 4: that is where it looks."""
     x = torch.cat([draws(900, 1), 0.3 * draws(100, 1, 1) + 4])
-    found = places_test(normal_score, x, count=1, kernel=RBF(0.7), steps=60, generator=torch.Generator().manual_seed(0))
+    found = places_test(normal_score, x, count=1, kernel=RBF(0.7), steps=60, generator=torch.Generator().manual_seed(7))
     assert found.rejected
     assert 2.5 < float(found.places[0, 0]) < 5.5
     assert float(found.shares.sum()) == pytest.approx(1)

@@ -173,20 +173,24 @@ class KernelExponentialFamily:
     def _decide(
         self, folds: "_Folds", tried: list[Features], found: list[tuple[float, int, int, float]]
     ) -> tuple[int, int, float, float, float]:
-        """The first candidate whose gain, computed row by row, is what H promised; the first base if it gains too little.
+        """The best candidate whose gain is what H promised and more than its error could be; the first base if there is none.
 
-        Where H is nearly singular and λ small, rounding makes promises: then a larger λ of that kernel is tried.
+        Where H is nearly singular and λ small, rounding makes promises, which the gain computed row by row does not keep: then
+        only larger λ of that kernel are tried. Narrow kernels may gain most on average and by a few rows alone: then the next.
         """
         simple = float(folds.base_losses[0].mean())
         least = [0.0] * len(tried)
         for loss, index, which, ridge in found:
+            if loss >= simple:
+                break
             if ridge <= least[which]:
                 continue
             gains = folds.gains(index, tried[which], ridge)
             gain, error = float(gains.mean()), float(gains.std()) / math.sqrt(len(gains))
-            if abs(gain - (simple - loss)) <= 0.1 * error + 1e-8 * (1 + abs(simple)):
-                return (index, which, ridge, gain, error) if gain > self.caution * error else (0, 0, math.inf, 0.0, 0.0)
-            least[which] = ridge
+            if abs(gain - (simple - loss)) > 0.1 * error + 1e-8 * (1 + abs(simple)):
+                least[which] = ridge
+            elif gain > self.caution * error:
+                return index, which, ridge, gain, error
         return 0, 0, math.inf, 0.0, 0.0
 
 
@@ -227,6 +231,7 @@ class _Folds:
     def __init__(self, x: Points, bases: Sequence[Base], folds: int):
         self.x, self.folds = x, min(folds, len(x))
         self.of = torch.arange(len(x), device=x.device) % self.folds
+        self.known: dict[Features, list[tuple]] = {}
         self.fields: list[list[Points]] = []
         self.base_losses: list[Numbers] = []
         for base in bases:
@@ -262,8 +267,13 @@ class _Folds:
                 after[rows] += 0.5 * sum_event(g**2) + sum_event(g * b) + features.laplacian(x, theta)
         return self.base_losses[0] - after
 
-    def _systems(self, features: Features) -> Iterator[tuple]:
-        """(k, the system without fold k, rows of fold k, h without it, (H, h) of fold k)."""
+    def _systems(self, features: Features) -> list[tuple]:
+        """(k, the system without fold k, rows of fold k, h without it, (H, h) of fold k), kept for each features."""
+        if features not in self.known:
+            self.known[features] = list(self._solved(features))
+        return self.known[features]
+
+    def _solved(self, features: Features) -> Iterator[tuple]:
         root = whitening(features)
         columns = [field for fields in self.fields for field in fields]
         parts = []

@@ -145,7 +145,7 @@ def _sought(
     kernel: Kernel, x: Points, s: Points, count: int, steps: int, generator: Draws | None
 ) -> tuple[Kernel, Places]:
     """Places and width of greatest FSSD²/σ on the rows given; σ² = 4 Var(τ(X)·E τ)."""
-    start = _strongest(kernel, x, s, x[uniform(x[:, 0], generator).argsort()[:200]], count)
+    start, floor = _strongest(kernel, x, s, x[uniform(x[:, 0], generator).argsort()[:200]], count)
     spread = x.std(0).clamp(min=1e-12)
     with torch.enable_grad():
         v = ((start + 0.1 * spread * normal(start, generator)) / spread).requires_grad_()
@@ -159,26 +159,32 @@ def _sought(
             value = n / (n - 1) * (mean @ mean - tau.square().sum(1).mean() / n)
             deviation = 2 * (tau @ mean).std()
             ascent.zero_grad()
-            (-value / (deviation + 1e-2 * value.detach().abs() + 1e-12)).backward()
+            (-value / (deviation + floor)).backward()
             ascent.step()
     found = float(wide.detach().clamp(-3, 3).exp())
     return type(kernel)(kernel.width * found), (v * spread).detach()
 
 
-def _strongest(kernel: Kernel, x: Points, s: Points, candidates: Float[Tensor, "candidates d"], count: int) -> Places:
-    """The candidates of greatest FSSD²/σ taken one by one, near neighbours of those chosen coming last."""
+def _strongest(
+    kernel: Kernel, x: Points, s: Points, candidates: Float[Tensor, "candidates d"], count: int
+) -> tuple[Float[Tensor, "chosen d"], float]:
+    """The candidates of greatest FSSD²/σ one by one, near neighbours of those chosen coming last; and a floor for σ.
+
+    Without the floor, a place that hardly any row is near to would look decided by the one that is.
+    """
     tau = _tau(kernel, x, s, candidates)
     mean = tau.mean(0)
     value = mean.square().sum(1) - tau.square().sum(2).mean(0) / len(x)
-    power = value / (2 * torch.einsum("npd,pd->np", tau, mean).std(0) + 1e-12)
-    alike = kernel(candidates, candidates)
-    chosen: list[int] = []
+    floor = 0.002 * float(tau.square().sum(2).mean()) + 1e-300
+    power = value / (2 * torch.einsum("npd,pd->np", tau, mean).std(0) + floor)
+    alike, far = kernel(candidates, candidates), 2 * float(power.abs().amax())
+    crowding, chosen = torch.zeros_like(power), []
     for _ in range(min(count, len(candidates))):
-        crowding = alike[:, chosen].amax(1) if chosen else torch.zeros_like(power)
-        pushed = power - 2 * power.abs().amax() * (crowding > 0.6)
-        pushed[chosen] = -torch.inf
-        chosen.append(int(pushed.argmax()))
-    return candidates[chosen]
+        best = int((power - far * (crowding > 0.6)).argmax())
+        power[best] = -torch.inf
+        chosen.append(best)
+        crowding = torch.maximum(crowding, alike[:, best])
+    return candidates[chosen], floor / x.shape[1]
 
 
 def _places(places: Tensor, x: Points) -> Places:

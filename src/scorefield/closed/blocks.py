@@ -29,7 +29,7 @@ Model = Normal | Pairwise
 class Blocks:
     """Γ, one for all rows (1, d+1, d+1) or one each (d, d+1, d+1), and g (d, d+1): averages over some rows.
 
-    ``constant`` in K and η is left out of the loss, so that losses compare on the same rows only.
+    The loss leaves out what is constant in K and η. With one block a variable memory is O(d³): a gigabyte at d = 500.
     """
 
     quadratic: Float[Tensor, "k q q"]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from scorefield.closed import Normal, Pairwise, fit
+from scorefield.closed import Normal, Pairwise, descent, fit
 from scorefield.closed.blocks import blocks, inflation
 from scorefield.closed.descent import Quadratic, descend, residual
 from scorefield.closed.graph import Graph
@@ -141,13 +141,24 @@ def test_screening_changes_nothing(model):
         torch.testing.assert_close(mine, other, atol=1e-4 * float(other.abs().max()), rtol=0)
 
 
-def test_what_screening_wrongly_leaves_out_comes_back():
-    # Without a check, a rule that keeps only what is there already would never add an edge.
-    path = graph_path(chain(40, 60), steps=3, ratio=0.3)
-    quadratic = Quadratic(*path.blocks.profiled())
-    for k, penalty in zip(path.scaled, path.penalties.tolist()):
-        assert residual(quadratic, k, penalty) <= 1e-5 * float(path.penalties[0])
-    assert int(path.sizes[-1]) > 20
+def test_what_screening_wrongly_leaves_out_comes_back(monkeypatch):
+    found, x = descent._slots, chain(60, 40)
+    quadratic = Quadratic(*blocks(Normal(60), x, torch.ones(40, dtype=F)).profiled(1.5))
+    penalties, calls = quadratic.first() * torch.tensor([0.9, 0.8, 0.7], dtype=F), []
+
+    def wrong(kept, count):
+        calls.append(int(kept.sum()))
+        if len(calls) in (1, 3):
+            kept.copy_(torch.eye(60, dtype=torch.bool))  # a rule that leaves out every pair
+        return found(kept, count)
+
+    right = list(descend(quadratic, penalties))
+    monkeypatch.setattr(descent, "_slots", wrong)
+    for mine, other, penalty in zip(descend(quadratic, penalties), right, penalties.tolist()):
+        assert residual(quadratic, mine, penalty) <= 1e-5 * quadratic.first()
+        torch.testing.assert_close(mine, other, atol=1e-4 * float(other.abs().max()), rtol=0)
+    assert len(calls) > 4
+    assert int((right[-1] != 0).sum()) > 60
 
 
 def test_the_bound_of_the_curvature_is_one():

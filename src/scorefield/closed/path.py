@@ -39,7 +39,7 @@ def graph_path(
     steps: int = 100,
     ratio: float = 0.01,
     multiplier: float | None = None,
-    weights: Shaped[Tensor, "n"] | None = None,
+    weights: Shaped[Tensor, "..."] | None = None,
     names: Sequence[str] = (),
     tolerance: float = 1e-5,
 ) -> "GraphPath":

@@ -43,8 +43,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--d", type=int, default=10)
     parser.add_argument("--n", type=int, default=5000)
-    parser.add_argument("--sets", type=int, default=10)
-    parser.add_argument("--scale", type=float, default=0.35)
+    parser.add_argument("--sets", type=int, default=40)
+    parser.add_argument("--scale", type=float, default=0.3162)
     parser.add_argument("--objectives", type=int, default=6, help="the first so many of the table")
     asked = parser.parse_args()
     names = [

@@ -171,7 +171,7 @@ class KernelExponentialFamily:
         return KernelDensity(base, chosen, theta, Choice(self.bases[index], kernel, ridge, gain, error))
 
     def _decide(
-        self, folds: "_Folds", tried: list[Features], found: list[tuple[float, int, int, float]]
+        self, folds: "_Folds", tried: Sequence[Features], found: list[tuple[float, int, int, float]]
     ) -> tuple[int, int, float, float, float]:
         """The best candidate whose gain is what H promised and more than its error could be; the first base if there is none.
 
@@ -282,7 +282,7 @@ class _Folds:
             parts.append(features.moments(self.x[rows], [column[rows] for column in columns]))
         h, force = sum(p[0] for p in parts), sum(p[1] for p in parts)
         for k, (held, forces) in enumerate(parts):
-            mine = torch.arange(len(self.fields), device=force.device) * self.folds + k
+            mine = torch.arange(len(self.fields), device=self.x.device) * self.folds + k
             rows = self.of == k
             left = len(self.x) - int(rows.sum())
             inside = (force - forces)[:, mine] / left

@@ -259,7 +259,11 @@ def test_choosing_needs_no_truth_and_finds_a_width_that_works():
 # The kernel exponential family
 
 
-@pytest.mark.parametrize("basis", [Nystrom(9), Nystrom(9, pivoted), Nystrom(9, leverage), Fourier(9)], ids=str)
+@pytest.mark.parametrize(
+    "basis",
+    [Nystrom(9), Nystrom(9, pivoted), Nystrom(9, leverage), Fourier(9)],
+    ids=["evenly", "pivoted", "leverage", "fourier"],
+)
 @pytest.mark.parametrize("kernel", KERNELS, ids=str)
 def test_moments_are_those_of_the_gradients_by_autograd(basis, kernel):
     x, b = draws(12, 3), draws(12, 3, 1)

@@ -114,10 +114,12 @@ class Multistep(Sampler):
 
     @property
     def order(self) -> int:  # type: ignore[override]
+        """That of the polynomial for the flow; two at most, weakly, for the reverse process."""
         return self.points if self.eta == 0 else min(self.points, 2)
 
     @property
     def least(self) -> int:  # type: ignore[override]
+        """As many steps as points."""
         return self.points
 
     def step(
@@ -155,10 +157,12 @@ class Corrected(Sampler):
 
     @property
     def order(self) -> int:  # type: ignore[override]
+        """That of the corrector."""
         return self.points
 
     @property
     def least(self) -> int:  # type: ignore[override]
+        """As many steps as points."""
         return self.points
 
     def step(

@@ -160,15 +160,16 @@ def _find(name: str, trust: Sequence[str]) -> Any:
             f"description names {name!r}: package {package!r} is not trusted; if you trust its code, "
             f"pass trust={(*trusted, package)!r}."
         )
+    module, _, kind = name.rpartition(".")
     found = _walk(name)
     if found is None and name.count(".") > 2:  # moved to another module of its package since: the package exports it
-        module, _, kind = name.rpartition(".")
-        above = module.rpartition(".")[0]
-        moved = _walk(f"{above}.{kind}")
-        if inspect.isclass(moved) and f"{moved.__module__}.".startswith(f"{above}."):
-            return moved
-    # The same name again: what a trusted module merely imported (torch.hub, os) is not its own.
-    if not (inspect.isroutine(found) or isinstance(found, type)) or f"{found.__module__}.{found.__qualname__}" != name:
+        module = module.rpartition(".")[0]
+        found = _walk(f"{module}.{kind}")
+    if not (inspect.isroutine(found) or isinstance(found, type)):
+        raise RangeError(f"description names {name!r}: no class or function is defined there; other version?")
+    # Defined there, or in a part of what is a package now: what a trusted module merely imported (torch.hub, os) is not its own.
+    below = isinstance(found, type) and f"{found.__module__}.".startswith(f"{module}.")
+    if not below and f"{found.__module__}.{found.__qualname__}" != name:
         raise RangeError(f"description names {name!r}: no class or function is defined there; other version?")
     return found
 

@@ -150,9 +150,11 @@ def test_an_unknown_argument_is_named():
 
 
 def test_a_class_that_moved_within_its_package_is_found_where_the_package_exports_it():
+    from scorefield.calculus import Exact
     from scorefield.samplers import Multistep
 
     old = {"object": "scorefield.samplers.flow.Multistep", "arguments": {"points": 2}}
     assert build(old) == Multistep(2)
+    assert build({"object": "scorefield.calculus.Exact", "arguments": {}}) == Exact()
     with pytest.raises(RangeError, match="no class or function"):
         build({"object": "scorefield.samplers.flow.Nothing", "arguments": {}})

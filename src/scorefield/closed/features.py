@@ -162,7 +162,8 @@ class Waves(Features):
 def evenly(kernel: Kernel, x: Points, m: int, generator: Draws | None = None) -> Index:
     """m rows at random: the cheapest points, and good ones where the data are dense.
 
-    >>> len(evenly(None, torch.zeros(9, 1), 4))
+    >>> from scorefield.closed.kernels import RBF
+    >>> len(evenly(RBF(1.0), torch.zeros(9, 1), 4))
     4
     """
     return uniform(x[:, 0], generator).argsort()[:m]

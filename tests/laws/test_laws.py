@@ -127,10 +127,9 @@ def test_samplers_have_their_order_on_every_noise_and_grid(sampler, noise, grid)
     laws.sampler(sampler, noise, grid)
 
 
-@pytest.mark.parametrize("noise", [noises.VP(), noises.Rectified()], ids=name)
 @pytest.mark.parametrize("sampler", FAMILY, ids=name)
-def test_every_member_of_the_multistep_family_has_its_order(sampler, noise):
-    laws.sampler(sampler, noise)
+def test_every_member_of_the_multistep_family_has_its_order(sampler):
+    laws.sampler(sampler, noises.Rectified())
 
 
 @pytest.mark.parametrize("grid", GRIDS, ids=lambda g: g.__name__)

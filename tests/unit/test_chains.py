@@ -44,7 +44,9 @@ def test_agreeing_chains_have_r_hat_one_and_others_do_not():
     assert (potential_scale_reduction(drifting) > 1.2).all()  # halves disagree, though the chains do not
     assert (effective_sample_size(apart) < 20).all()
     one = 2.0 + torch.randn(400, 1, 2, 3, generator=torch.Generator().manual_seed(0))
-    assert potential_scale_reduction(one).shape == (2, 3)
+    alone = potential_scale_reduction(one)  # of one chain: its halves, each of 200 independent draws
+    assert alone.shape == (2, 3)
+    assert ((alone - 1).abs() < 0.05).all()  # R̂² − 1 = (χ²₁ − 1)/200 about: 4.5 standard errors of a mean
 
 
 def test_r_hat_is_the_textbook_formula():

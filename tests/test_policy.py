@@ -26,8 +26,8 @@ LAYERS = [
     "calculus models exact",
     "objectives samplers guidance distillation likelihood closed discrete",
     "sampling fitted inversion training metrics uncertainty",
-    "checkpoints estimators posterior laws plots",
-    "doctor recipes cli server explorer",
+    "box checkpoints estimators posterior laws plots",
+    "doctor recipes export server explorer cli",
 ]
 PLACE = {name: (row, column) for row, names in enumerate(LAYERS) for column, name in enumerate(names.split())}
 

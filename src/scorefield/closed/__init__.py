@@ -3,7 +3,7 @@
 from .asymptotic import asymptotic
 from .base import Shrunk
 from .compositional import Dirichlet, PolynomialTilt
-from .directional import Bingham, Concentration, FisherBingham, VonMisesFisher, hybrid
+from .directional import Bingham, FisherBingham, VonMisesFisher
 from .family import Exponential, Family, LogDensity
 from .features import Fourier, Nystrom, evenly, leverage, pivoted
 from .fields import CurlFree, Diagonal
@@ -17,6 +17,7 @@ from .matching import fit
 from .moments import Moments, Stream
 from .normal import Normal
 from .ordering import causal_order, curvatures
+from .oriented import AxialBingham, AxialFisherBingham, Concentration, Kent, hybrid
 from .pairwise import Pairwise
 from .path import GraphPath, graph_path
 from .robust import windham
@@ -27,6 +28,8 @@ from .spectral import CutOff, Landweber, NuMethod, Tikhonov
 __all__ = [
     "IMQ",
     "RBF",
+    "AxialBingham",
+    "AxialFisherBingham",
     "Bingham",
     "Choice",
     "Concentration",
@@ -44,6 +47,7 @@ __all__ = [
     "Graph",
     "GraphPath",
     "Inference",
+    "Kent",
     "Kernel",
     "KernelDensity",
     "KernelExponentialFamily",

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from scorefield.calculus import Exact, pulled
+from scorefield.models import Energy
 from scorefield.networks import MLP
 
 
@@ -58,13 +59,15 @@ def main() -> None:
     torch.manual_seed(0)
     print(f"batch {asked.batch}, {asked.threads} threads, torch {torch.__version__}")
     print(f"{'network':12} {'d':>4} " + " ".join(f"{name:>11}" for name in WAYS) + f" {'ratio':>7} {'difference':>11}")
-    for kind in ("tanh", "silu", "residual"):
+    for kind in ("tanh", "silu", "residual", "energy"):
         for d in (10, 50, 100):
             activation = nn.Tanh if kind == "tanh" else nn.SiLU
             layers = (nn.Linear(d, 128), activation(), nn.Linear(128, 128), activation(), nn.Linear(128, d))
             net = MLP(d, 128, 2) if kind == "residual" else nn.Sequential(*layers)
             if kind == "residual":
                 nn.init.normal_(net.last.weight, std=0.1)
+            if kind == "energy":
+                net = Energy(nn.Sequential(*layers[:-1], nn.Linear(128, 1)))
             x = torch.randn(asked.batch, d)
             times = {name: float("inf") for name in WAYS}
             for _ in range(asked.rounds):

@@ -19,6 +19,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from .calculus.forward import Jet
+from .calculus.laplacian import gradient
 from .errors import RangeError, RowsError, ShapeError
 from .noises import Gaussian
 from .spaces import Space
@@ -180,7 +182,7 @@ class Preconditioned(Denoiser):
         alpha, sigma = self.noise.scales(torch.as_tensor(t, device=xt.device).double())
         *scales, time = self.predict(alpha, sigma)
         c_skip, c_out, c_in = (expand(c, xt).to(xt.dtype) for c in scales)
-        answer = self.network(c_in * xt, time.to(xt.dtype).expand(len(xt)), **cond)
+        answer = self.network(c_in * xt, time.to(xt.dtype).expand(xt.shape[0]), **cond)
         if answer.shape != xt.shape:
             raise ShapeError(
                 f"Preconditioned({type(self.network).__name__}): the network answers {tuple(answer.shape)} to an input of "
@@ -213,6 +215,8 @@ class Energy(nn.Module):
         return sum_event(self.network(x, *args, **cond))
 
     def forward(self, x: Values, *args, **cond) -> Values:
+        if isinstance(x, Jet):
+            return -gradient(lambda y: self.network(y, *args, **cond), x)
         keep = torch.is_grad_enabled()
         with torch.enable_grad():
             x = x if x.requires_grad else x.detach().requires_grad_()

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from scorefield.calculus import Difference, Exact, Hutchinson, forward, gaussian, jacobian, orthogonal
+from scorefield.calculus import Difference, Exact, Hutchinson, forward, gaussian, jacobian, laplacian, orthogonal
 from scorefield.errors import RangeError, ShapeError
 from scorefield.likelihood import log_density
 from scorefield.models import Energy, Preconditioned, Tangent
@@ -106,8 +106,79 @@ class Through(torch.autograd.Function):
         return g
 
 
+ENERGY = Energy(seeded(MLP(4, 16, 3, out=1)))
+CONSERVATIVE = Preconditioned(ENERGY, VP())
+ENERGIES = {
+    "residual": ENERGY,
+    "two outputs": Energy(seeded(MLP(4, 16, 2, out=2))),
+    "a time for each": lambda x: ENERGY(x, T),
+    "denoiser": lambda x: CONSERVATIVE(x, T),
+    "score": lambda x: CONSERVATIVE.score(x, torch.tensor(0.3)),
+    "linear": Energy(nn.Linear(4, 1).double()),
+    "quadratic": Energy(lambda x: x * (x @ torch.full((4, 4), 0.3, **D))),
+    "arithmetic": Energy(lambda x: 1 - x / 2 + 2 / (1 + x**2) - x * x.sin() / (x.exp() + 1)),
+    "radial": Energy(lambda x: torch.log1p((x * x).sum(-1, keepdim=True))),
+}
+
+
+@pytest.mark.parametrize("f", ENERGIES.values(), ids=ENERGIES.keys())
+def test_the_laplacian_of_an_energy_is_one_forward_pass(f):
+    value, found = forward.divergence(f, X, Euclidean())
+    torch.testing.assert_close(value, f(X))
+    torch.testing.assert_close(found, Exact()._pulled(f, X)[1], rtol=1e-10, atol=1e-10)
+    with torch.no_grad():
+        torch.testing.assert_close(Exact()(f, X)[1], found)
+
+
+def test_energies_train_alike_both_ways():
+    losses = []
+    for way in (lambda f, x: forward.divergence(f, x, Euclidean()), Exact()._pulled):
+        s, div = way(ENERGY, X)
+        loss = (0.5 * (s**2).sum(1) + div).mean()
+        losses.append(torch.autograd.grad(loss, list(ENERGY.parameters()), allow_unused=True, materialize_grads=True))
+    for one, other in zip(*losses):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
+
+
+def test_where_a_laplacian_is_not_enough_an_energy_takes_backward_passes():
+    for f in (lambda x: ENERGY(2 * x * x), lambda x: torch.tensor([1.0, 2.0, 3.0, 4.0]).to(x) * ENERGY(x)):
+        assert forward.divergence(f, X, Euclidean()) is None
+    assert forward.divergence(ENERGY, X, Sphere()) is None
+    v = torch.stack([Sphere().tangent(X, e.expand_as(X)) for e in torch.eye(4, **D)])
+    hessian = torch.stack([torch.autograd.functional.jacobian(ENERGY, x[None]).reshape(4, 4) for x in X])
+    torch.testing.assert_close(Exact(Sphere())(ENERGY, X)[1], torch.einsum("kbi,bio,kbo->b", v, hessian, v))
+
+
+@pytest.mark.parametrize("lost", ["curvature of the function", "curvature of the argument", "cross term"])
+def test_a_laplacian_without_one_of_its_terms_is_seen(monkeypatch, lost):
+    right, of = Exact()._pulled, laplacian.Bend.of
+
+    def without_argument(func):
+        rule = laplacian.elementwise(func)
+        return lambda h, *args: rule(of(h.plain, h.columns, torch.zeros_like(h.laplacian), h.keep), *args)
+
+    def flat(h):
+        slope = 1 - h.plain.tanh() ** 2
+        return of(h.plain.tanh(), slope[:, None] * h.columns, slope * h.laplacian, h.keep)
+
+    def without_cross(a, b):
+        both = laplacian.multiply(a, b)
+        return of(both.plain, both.columns, a.plain * b.laplacian + b.plain * a.laplacian, both.keep)
+
+    energy = Energy(lambda x: (x * x.tanh()).tanh())
+    assert torch.allclose(Exact()(energy, X)[1], right(energy, X)[1])
+    wrong = {
+        "curvature of the function": {torch.Tensor.tanh: flat},
+        "curvature of the argument": {torch.Tensor.tanh: without_argument(torch.tanh)},
+        "cross term": {torch.Tensor.mul: without_cross, torch.Tensor.__mul__: without_cross},
+    }
+    for func, rule in wrong[lost].items():
+        monkeypatch.setitem(laplacian.Bend.rules, func, rule)
+    assert not torch.allclose(Exact()(energy, X)[1], right(energy, X)[1])
+
+
 HIDING = {
-    "energy": (Energy(lambda x: x.tanh()), lambda x: 2 * x.tanh() * (1 - x.tanh() ** 2)),
+    "energy of sums": (Energy(lambda x: x.tanh().sum(1)), lambda x: 2 * x.tanh() * (1 - x.tanh() ** 2)),
     "detached": (lambda x: x.detach() * x, lambda x: x),
     "vmap of grad": (torch.func.vmap(torch.func.grad(lambda z: (z**3).sum())), lambda x: 6 * x),
     "own derivative": (Through.apply, torch.ones_like),
@@ -132,7 +203,7 @@ def test_what_has_no_rule_takes_the_other_way(f, diagonal):
 
 def test_a_mutant_rule_is_seen(monkeypatch):
     net, right = plain(1, nn.Tanh), Exact()._pulled
-    monkeypatch.setitem(forward.RULES, torch.tanh, lambda h: forward.Jet.of(h.plain.tanh(), h.jacobian, h.keep))
+    monkeypatch.setitem(forward.Jet.rules, torch.tanh, lambda h: forward.Jet.of(h.plain.tanh(), h.jacobian, h.keep))
     assert not torch.allclose(Exact()(net, X)[1], right(net, X)[1])
 
 

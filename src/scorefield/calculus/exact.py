@@ -1,6 +1,7 @@
 """The trace of a Jacobian without error, by the fastest way that the field allows.
 
-    forward      the Jacobian is carried along through linear layers and elementwise functions: `calculus.forward`
+    forward      the Jacobian is carried along through linear layers and elementwise functions: `calculus.forward`;
+                 for an energy also the Laplacian: `calculus.laplacian`
     batched      else d vector–Jacobian products, in chunks, each one backward pass: `calculus.pulled`
     one by one   where a layer has no batching rule
 

@@ -9,7 +9,7 @@ without a rule, or one that would hide part of the derivative, ends the attempt,
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -18,45 +18,61 @@ from torch import Tensor
 from ..errors import ShapeError
 from ..spaces import Euclidean, Space
 from .base import Field, Numbers, Values
-from .jacobian import Jacobian, Shared, added, mapped, scaled
+from .jacobian import Jacobian, Shared, Unsupported, added, mapped, scaled
 from .probes import basis
 
 
-class Unsupported(Exception):
-    """An operation without a rule."""
+class Carrier(Tensor):
+    """A tensor (batch, width) that carries derivatives by x along, by the ``rules`` of its class.
 
+    ``keep`` is whether its numbers keep derivatives of their own.
+    """
 
-class Jet(Tensor):
-    """A tensor (batch, width) with its Jacobian by x; ``keep`` is whether its numbers keep derivatives of their own."""
-
+    rules: ClassVar[dict[Callable, Callable]]
     plain: Float[Tensor, "batch width"]
-    jacobian: Jacobian
     keep: bool
 
-    @staticmethod
-    def of(plain: Tensor, jacobian: Jacobian, keep: bool) -> "Jet":
-        """The jet of a tensor."""
-        jet = Tensor._make_wrapper_subclass(Jet, plain.shape, dtype=plain.dtype, device=plain.device)  # type: ignore[attr-defined]
-        jet.plain, jet.jacobian, jet.keep = plain, jacobian, keep
-        return jet
+    @classmethod
+    def carrying(cls, plain: Tensor, keep: bool) -> Any:
+        """The tensor itself, before what it carries."""
+        each = Tensor._make_wrapper_subclass(cls, plain.shape, dtype=plain.dtype, device=plain.device)  # type: ignore[attr-defined]
+        each.plain, each.keep = plain, keep
+        return each
 
     @classmethod
     def __torch_function__(cls, func, types, args=(), kwargs=None) -> Any:
         kwargs = kwargs or {}
         if func in READ:
             return func(*(_plain(arg) for arg in args), **{key: _plain(arg) for key, arg in kwargs.items()})
-        rule = RULES.get(func)
+        rule = cls.rules.get(func)
         if rule is None:
             raise Unsupported(func)
-        jets = [arg for arg in _flat(args) if isinstance(arg, Jet)]
-        if not jets or not torch.is_grad_enabled() or any(isinstance(value, Jet) for value in kwargs.values()):
+        carriers = [arg for arg in _flat(args) if isinstance(arg, Carrier)]
+        if not all(type(each) is cls for each in carriers) or any(
+            isinstance(each, Carrier) for each in kwargs.values()
+        ):
+            raise Unsupported(func)
+        if not carriers or not torch.is_grad_enabled():
             raise Unsupported(func)  # gradients are off where a function has a derivative of its own, or wants none
-        with torch.set_grad_enabled(jets[0].keep):
+        with torch.set_grad_enabled(carriers[0].keep):
             return rule(*args, **kwargs)
 
     @classmethod
     def __torch_dispatch__(cls, func, types, args=(), kwargs=None) -> Any:  # type: ignore[override]
         raise Unsupported(func)  # something went around the rules
+
+
+class Jet(Carrier):
+    """A tensor (batch, width) with its Jacobian by x."""
+
+    jacobian: Jacobian
+
+    @staticmethod
+    def of(plain: Tensor, jacobian: Jacobian, keep: bool) -> "Jet":
+        """The jet of a tensor."""
+        jet = Jet.carrying(plain, keep)
+        jet.jacobian = jacobian
+        return jet
 
 
 def divergence(f: Field, x: Values, space: Space) -> tuple[Values, Numbers] | None:
@@ -75,18 +91,22 @@ def divergence(f: Field, x: Values, space: Space) -> tuple[Values, Numbers] | No
     try:
         with torch.enable_grad():
             y = f(Jet.of(x, Shared(eye), keep))
+        if isinstance(y, Jet) and y.shape == x.shape:
+            return y.plain, _trace(y.jacobian, x, space)
     except (Unsupported, RuntimeError, TypeError):  # errors of the field itself come again on the other way
         return None
     if y.shape != x.shape:
         raise ShapeError(
             f"divergence of {f}: it maps {tuple(x.shape)} to {tuple(y.shape)}; a field keeps the shape of x."
         )
-    if not isinstance(y, Jet):
-        return (y if keep else y.detach()), x.new_zeros(len(x))
+    return (y if keep else y.detach()), x.new_zeros(len(x))
+
+
+def _trace(jacobian: Jacobian, x: Values, space: Space) -> Numbers:
     if isinstance(space, Euclidean):
-        return y.plain, y.jacobian.trace(eye).expand(len(x))
+        return jacobian.trace(torch.eye(x.shape[1], dtype=x.dtype, device=x.device)).expand(len(x))
     v = torch.stack([space.tangent(x, each) for each in basis(x)])
-    return y.plain, torch.einsum("kbi,bio,kbo->b", v, y.jacobian.columns.expand(len(x), -1, -1), v)
+    return torch.einsum("kbi,bio,kbo->b", v, jacobian.columns.expand(len(x), -1, -1), v)
 
 
 def _flat(args) -> list:
@@ -94,12 +114,12 @@ def _flat(args) -> list:
 
 
 def _plain(arg):
-    return arg.plain if isinstance(arg, Jet) else arg
+    return arg.plain if isinstance(arg, Carrier) else arg
 
 
 def _fixed(*values) -> None:
-    """Refuses jets where a rule wants numbers that do not depend on x."""
-    if any(isinstance(value, Jet) for value in values):
+    """Refuses what depends on x where a rule wants numbers that do not."""
+    if any(isinstance(value, Carrier) for value in values):
         raise Unsupported
 
 
@@ -237,7 +257,7 @@ SMOOTH = (
     "tanh sigmoid relu silu gelu softplus elu selu celu mish softsign leaky_relu hardtanh logsigmoid hardswish exp expm1 log "
     "log1p sin cos tan atan sinh cosh asinh erf sqrt rsqrt reciprocal square abs clamp clip pow __pow__"
 )
-RULES: dict[Callable, Callable[..., Jet]] = {
+Jet.rules = {
     **{func: elementwise(func) for func in _named(SMOOTH)},
     **{func: same(func) for func in _named("to contiguous flatten reshape view view_as")},
     **dict.fromkeys(_named("add __add__ __radd__"), add),

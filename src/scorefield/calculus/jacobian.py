@@ -4,6 +4,7 @@
     Scaled     diag(u) J          an elementwise function, u its slope at every row
     Mapped     W J                a linear layer
     Added      J + K              a residual
+    Curved     ∇²E J              the gradient of an energy, of which only the trace ΔE is known
 
 A trace is read from its left end: in tr(C diag(v) J), C (d, width) is what all layers after J come to. Then
 
@@ -22,6 +23,10 @@ from torch import Tensor
 Columns = Float[Tensor, "_ d width"]
 Ahead = Float[Tensor, "d width"]
 Slopes = Float[Tensor, "_ width"]
+
+
+class Unsupported(Exception):
+    """An operation without a rule."""
 
 
 class Jacobian(ABC):
@@ -103,6 +108,35 @@ class Added(Jacobian):
         # The branch through a layer first: it multiplies out what the other then finds ready.
         one, other = (self.left, self.right) if isinstance(self.left, Mapped) else (self.right, self.left)
         return one.trace(ahead, slopes) + other.trace(ahead, slopes)
+
+
+class Curved(Jacobian):
+    """∇²E J, E of Laplacian ΔE; its trace is known where all the rest is a number a row, which is where scores need it."""
+
+    def __init__(self, laplacian: Float[Tensor, "_"], inner: Jacobian):
+        self.laplacian, self.inner = laplacian, inner
+
+    def _columns(self) -> Columns:
+        raise Unsupported
+
+    def _trace(self, ahead: Ahead, slopes: Slopes | None) -> Float[Tensor, "*rows"]:
+        inner = self.inner.inner if isinstance(self.inner, Scaled) else self.inner
+        if not isinstance(inner, Shared):
+            raise Unsupported
+        rows = self.laplacian * _multiple(ahead) * _multiple(inner.matrix)
+        for each in (slopes, self.inner.slopes if isinstance(self.inner, Scaled) else None):
+            if each is not None:
+                if not bool((each == each[:, :1]).all()):
+                    raise Unsupported
+                rows = rows * each[:, 0]
+        return rows
+
+
+def _multiple(matrix: Ahead) -> Float[Tensor, ""]:
+    """c of a matrix c·I."""
+    if not bool((matrix == matrix[0, 0] * matrix.new_ones(len(matrix)).diag()).all()):
+        raise Unsupported
+    return matrix[0, 0]
 
 
 def _contracted(ahead: Ahead, slopes: Slopes, columns: Columns) -> Float[Tensor, "_"]:

@@ -72,11 +72,35 @@ def log_density(
     (-1.838, True)
     """
     _check(model, x, steps, tolerance, floor)
-    trace = Trace.of(divergence, math.prod(x.shape[1:]))
-    ends = math.log(floor), math.log(float(model.noise.ratio(torch.ones((), dtype=torch.float64))))
     some = {key: rows_of(value, torch.arange(min(2, len(x))), len(x)) for key, value in cond.items()}
     require_independent_rows(model, x[:2], model.noise.time(torch.tensor(floor).double()), **some)
     require_scale(model, x, **cond)
+    return flow_density(
+        model, x, steps=steps, tolerance=tolerance, divergence=divergence, floor=floor, generator=generator, **cond
+    )
+
+
+def flow_density(
+    model: Denoiser,
+    x: Values,
+    *,
+    steps: int,
+    tolerance: float,
+    divergence: Divergence | None,
+    floor: float,
+    generator: Draws | None = None,
+    **cond,
+) -> LogDensity:
+    """`log_density` of x whose units are known to be the model's, however far out it lies: nothing is compared with draws.
+
+    >>> from scorefield.exact import Gaussian; from scorefield.noises import VP
+    >>> known = Gaussian(torch.zeros(1), torch.eye(1)).denoiser(VP())
+    >>> far = flow_density(known, torch.full((1, 1), 50.0), steps=40, tolerance=1e-3, divergence=None, floor=2e-3)
+    >>> round(far.value.item())
+    -1251
+    """
+    trace = Trace.of(divergence, math.prod(x.shape[1:]))
+    ends = math.log(floor), math.log(float(model.noise.ratio(torch.ones((), dtype=torch.float64))))
     generator = generator if generator is not None else Streams(0, range(len(x)))
     parts, last = [], 0
     for rows in torch.arange(len(x)).split(max(1, ROWS_AT_ONCE // max(1, trace.size))):
@@ -201,11 +225,7 @@ def _gregory(steps: int, h: float) -> list[float]:
 
 
 def _draws_of(generator: Draws | None, rows: Int[Tensor, "rows"]) -> Draws | None:
-    if not isinstance(generator, Streams):
-        return generator
-    part = Streams(generator.seed, generator.rows[rows])
-    part.draw = generator.draw
-    return part
+    return generator.take(rows) if isinstance(generator, Streams) else generator
 
 
 def _check(model: Denoiser, x: Values, steps: int, tolerance: float, floor: float) -> None:

@@ -23,7 +23,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 LAYERS = [
     "errors tensors describe files data",
     "spaces domains noises networks grids",
-    "calculus models exact",
+    "calculus models exact plane",
     "objectives samplers guidance distillation likelihood closed discrete",
     "sampling fitted inversion training metrics uncertainty",
     "box checkpoints estimators posterior laws plots",
@@ -211,7 +211,8 @@ def test_no_tracked_file_names_a_machine_or_a_mirror():
 
 def test_tracked_files_are_small():
     for path in tracked():
-        assert path.stat().st_size <= 1_000_000, f"{path.relative_to(ROOT)} has {path.stat().st_size:,} bytes"
+        limit = 3_000_000 if path.is_relative_to(SOURCE / "box") else 1_000_000
+        assert path.stat().st_size <= limit, f"{path.relative_to(ROOT)} has {path.stat().st_size:,} bytes"
 
 
 def python(code):

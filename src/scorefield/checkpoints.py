@@ -20,13 +20,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from . import files
+from . import box, files
 from .describe import build, describe
-from .errors import DamagedError, LockedError, RunError
+from .errors import DamagedError, LockedError, RangeError, RunError
 from .training import Progress, State
 
 FORMAT = 1
 KEPT = 2
+LINES = 200
 Folder = str | Path
 
 
@@ -52,18 +53,22 @@ def save(model: nn.Module, folder: Folder, **facts: Any) -> None:
 
 
 def load(folder: Folder, *, trust: Sequence[str] = ("scorefield",)) -> nn.Module:
-    """The model of a run with its averaged weights, in eval mode.
+    """The model of a run, or of the `box`, with its averaged weights, in eval mode.
 
-    ``trust`` names the packages whose classes may be built; see `build`.
+    ``folder`` is the run's folder, or the name of a model of the box where no run of that name lies. Weights stored in half
+    precision come as float32. ``trust`` names the packages whose classes may be built; see `build`.
 
     Raises: RunError if the folder is no run, has no weights yet, or is of another version; DamagedError with the file.
 
+    >>> load("moons").noise
+    VP(beta_min=0.1, beta_max=20.0)
     >>> load("nowhere")
     Traceback (most recent call last):
     ...
-    scorefield.errors.RunError: nowhere: this is no run (it has no run.json); name the folder that training wrote.
+    scorefield.errors.RunError: nowhere: this is no run (it has no run.json); name the folder that training wrote, \
+or a model of the box: digits, digits-fast, moons, rings.
     """
-    folder = Path(folder)
+    folder = box.place(folder)
     about = _about(folder)
     path = folder / "average.safetensors"
     if not path.exists():
@@ -89,7 +94,7 @@ def facts(folder: Folder, *, trust: Sequence[str] = ("scorefield",)) -> dict[str
     ...     facts(folder)["seed"]
     3
     """
-    about = _about(Path(folder))
+    about = _about(box.place(folder))
     return build(about["facts"], trust) | {"versions": about["versions"]}
 
 
@@ -99,12 +104,51 @@ def read_log(folder: Folder) -> list[dict]:
     >>> read_log("nowhere")
     []
     """
-    path = Path(folder) / "log.jsonl"
+    path = box.place(folder) / "log.jsonl"
     records = []
     for line in path.read_text().splitlines() if path.exists() else ():
         with suppress(json.JSONDecodeError):
             records.append(json.loads(line))
     return records
+
+
+def copy(
+    folder: Folder, out: Folder, *, half: bool = False, trust: Sequence[str] = ("scorefield",), **other: Any
+) -> None:
+    """A run to hand over: what it is, its averaged weights and every so many lines of its log, in a new folder.
+
+    Its network computes in the precision of its input, so that it gives the same on every machine. ``half`` rounds the weights to
+    float16, 2⁻¹¹ of themselves; loading gives them back as float32. ``other`` facts replace those recorded.
+
+    Raises: as `load`; RunError if ``out`` holds a run; RangeError for weights beyond float16; StorageError if it cannot be written.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as out:
+    ...     copy("moons", out, half=True)
+    ...     load(out).noise
+    VP(beta_min=0.1, beta_max=20.0)
+    """
+    source, out = box.place(folder), Path(out)
+    about, model = _about(source), load(source, trust=trust)
+    if (out / "run.json").exists():
+        raise RunError(f"{out} holds a run already; choose another folder.")
+    for part in model.modules():
+        if getattr(part, "compute", None) is not None:
+            part.compute = None  # type: ignore[assignment]
+    weights = model.state_dict()
+    if half:
+        weights = {name: w.half() if w.is_floating_point() else w for name, w in weights.items()}
+        beyond = [name for name, w in weights.items() if not bool(w.isfinite().all())]
+        if beyond:
+            raise RangeError(f"copy(half=True): {beyond[0]} has numbers beyond 65,504; keep float32.")
+    with files.writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+    lines = read_log(source)
+    kept = [line for k, line in enumerate(lines) if k % (len(lines) // LINES + 1) == 0 or k == len(lines) - 1]
+    files.replace(out / "log.jsonl", "".join(json.dumps(line) + "\n" for line in kept).encode())
+    files.write_tensors(out / "average.safetensors", weights)
+    about["facts"]["dict"] |= describe(other)["dict"]  # type: ignore[index, call-overload]
+    files.write_json(out / "run.json", about | {"model": describe(model)})
 
 
 class Run:
@@ -273,7 +317,10 @@ def versions() -> dict[str, str]:
 def _about(folder: Path) -> dict:
     path = folder / "run.json"
     if not path.exists():
-        raise RunError(f"{folder}: this is no run (it has no run.json); name the folder that training wrote.")
+        raise RunError(
+            f"{folder}: this is no run (it has no run.json); name the folder that training wrote, or a model of the box: "
+            f"{', '.join(box.names())}."
+        )
     about = files.read_json(path)
     if about.get("format") != FORMAT:
         raise RunError(

@@ -11,11 +11,11 @@ import torch
 import typer
 from torch import Tensor
 
+from .. import box, files, plots
 from .. import doctor as checks
-from .. import files, plots
 from ..checkpoints import Run as Kept
 from ..data import open_data
-from ..errors import RangeError, ShapeError, unknown
+from ..errors import RangeError, RunError, ShapeError, unknown
 from ..recipes import pictures
 from ..recipes.find import names
 from ..recipes.measure import Measures, distances, table
@@ -24,13 +24,16 @@ from . import trained
 from .named import known, sampler
 from .told import told
 
-Run = Annotated[Path, typer.Argument(help="the folder of a run, such as runs/digits", show_default=False)]
+Run = Annotated[
+    Path,
+    typer.Argument(help="the folder of a run, or a model of the box: " + ", ".join(box.names()), show_default=False),
+]
 File = Annotated[str | None, typer.Option("--recipe", help="the .py file of your own recipe, if one made the run")]
 
 
 def sample(
     run: Run,
-    n: Annotated[int, typer.Option("--n", help="number of samples")] = 16,
+    n: Annotated[int, typer.Option("--n", "-n", help="number of samples")] = 16,
     steps: Annotated[int | None, typer.Option(help="steps of the walk; by default what the recipe chose")] = None,
     name: Annotated[
         str | None,
@@ -53,7 +56,7 @@ def sample(
         if name or steps:
             how = replace(how, sampler=sampler(name) if name else how.sampler, steps=steps or how.steps, times=None)
         seen = pictures.are_images(found.shape) or found.shape == (2,)
-        path = out or run / f"drawn-{seed}.{'png' if seen else 'csv'}"
+        path = out or found.place(f"drawn-{seed}.{'png' if seen else 'csv'}")
         write = _writer(path, found)
         write(how.sample(found.model, n, shape=found.shape, seed=seed, label=label))
         typer.echo(f"{n} samples in {path}")
@@ -71,6 +74,10 @@ def tune(
     with told():
         found = trained.opened(run, recipe)
         how = replace(found.sampling, steps=steps, times=None).tuned(found.model, steps, shape=found.shape)
+        if box.place(run) == box.find(run):
+            raise RunError(
+                f"{run} came with the package, where nothing is kept: make it yours by scorefield pack {run} --out runs/mine."
+            )
         with Kept.open(run) as kept:
             kept.amend(sampling=replace(found.sampling, fitted=how.fitted))
         typer.echo(f"times of {steps} steps, kept in {run}: {' '.join(f'{float(t):.3g}' for t in how.fitted[-1])}")
@@ -82,7 +89,9 @@ def evaluate(
         str | None,
         typer.Option(help="compare with these data instead: a file, a folder, digits, hf:NAME", show_default=False),
     ] = None,
-    n: Annotated[int | None, typer.Option("--n", help="number of samples to judge; by default the recipe's")] = None,
+    n: Annotated[
+        int | None, typer.Option("--n", "-n", help="number of samples to judge; by default the recipe's")
+    ] = None,
     recipe: File = None,
 ) -> None:
     """Say how good a trained run's samples are, beside what real data get in the same place."""
@@ -104,7 +113,7 @@ def doctor(
 ) -> None:
     """Look for what goes wrong with data, with a recipe before it is trained, or with a trained run."""
     with told():
-        if (Path(target) / "run.json").exists():
+        if (box.place(target) / "run.json").exists():
             report(checks.examine(trained.finished(Path(target), recipe)))
         elif Path(target).exists() or ":" in target or target in ("digits8",):
             report(checks.examine(open_data(target)))

@@ -19,7 +19,7 @@ from .told import told
 def restore(
     run: Run,
     measurement: Annotated[str, typer.Option(help="mask (the lower half is hidden), blur or downsample")] = "mask",
-    n: Annotated[int, typer.Option("--n", help="number of held-out images")] = 6,
+    n: Annotated[int, typer.Option("--n", "-n", help="number of held-out images")] = 6,
     noise: Annotated[
         float, typer.Option(help="standard deviation of the measurement's noise, in [-1, 1] units")
     ] = 0.05,
@@ -44,5 +44,5 @@ def restore(
             )
         operator = MEASUREMENTS[measurement](tuple(truth.shape[1:]))
         found = restored(model, truth, operator, std=noise, draws=draws, steps=steps, seed=seed)
-        path = plots.save(found.picture(min(4, draws)), out or run / f"restored-{measurement}.png")
+        path = plots.save(found.picture(min(4, draws)), out or done.place(f"restored-{measurement}.png"))
         typer.echo(f"{measurement}: {found.table()}; picture in {path}")

@@ -3,13 +3,14 @@
 A run of one's own recipe needs that file again, with ``--recipe``: a folder's word alone makes no code run.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from .. import box, files
 from ..checkpoints import facts, load
 from ..data import Scaling
 from ..errors import RangeError, RunError
@@ -26,6 +27,13 @@ class Trained:
     folder: Path
     model: nn.Module
     about: dict[str, Any]
+
+    def place(self, name: str) -> Path:
+        """Where a file made from the run goes: into its folder, or into ``runs/box/NAME``. Raises: StorageError."""
+        folder = box.results(self.folder)
+        with files.writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        return folder / name
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -62,7 +70,7 @@ def opened(folder: Path, recipe: str | None = None) -> Trained:
         about, model = facts(folder, trust=trusted), load(folder, trust=trusted)
     except RangeError as error:
         raise RangeError(f"{error} If the recipe was your own, add --recipe path/to/recipe.py.") from error
-    return Trained(folder, model.to("cuda" if torch.cuda.is_available() else "cpu"), about)
+    return Trained(folder, model.to(device()), about)
 
 
 def recipe_of(about: dict[str, Any], folder: Path, recipe: str | None = None) -> Recipe:
@@ -76,7 +84,7 @@ def recipe_of(about: dict[str, Any], folder: Path, recipe: str | None = None) ->
 
 
 def finished(folder: Path, recipe: str | None = None) -> Finished:
-    """The recipe called again with the recorded arguments, and its trained model.
+    """The recipe called again with the recorded arguments, and the model as the run describes it.
 
     Raises: RunError if the folder is no run, or of a recipe that trains several models.
     """
@@ -85,5 +93,9 @@ def finished(folder: Path, recipe: str | None = None) -> Finished:
     if not hasattr(experiment, "finished"):
         raise RunError(f"run {folder}: its recipe is no single experiment; what it measured is in report.json.")
     done: Finished = experiment.finished(folder)
-    done.model.to("cuda" if torch.cuda.is_available() else "cpu")
-    return done
+    return replace(done, model=load(folder, trust=trust(recipe)).to(device()))
+
+
+def device() -> str:
+    """Where the commands compute."""
+    return "cuda" if torch.cuda.is_available() else "cpu"

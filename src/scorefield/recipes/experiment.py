@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from .. import files, plots
+from .. import box, files, plots
 from ..checkpoints import Run, facts, read_log
 from ..data import Dataset, batches
 from ..errors import RangeError, RunError
@@ -136,19 +136,20 @@ class Experiment:
         """The report alone: printed as a table, and written to report.json."""
         measures = {} if self.report is None else self.report(finished)
         content = {"training_seconds": round(finished.seconds, 1), "measures": plain(measures)}
-        files.replace(
-            finished.folder / "report.json", (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
-        )
+        path = finished.place("report.json")
+        files.replace(path, (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode())
         if measures:
             show(table(measures))
         return measures
 
     def finished(self, out: Path) -> "Finished":
-        """The trained model of a run of this experiment: the averaged weights, in eval mode.
+        """The trained model of a run of this experiment, or of the `box`: the averaged weights, in eval mode.
+
+        Pictures and reports of it go to `box.results`, which for a run is its own folder.
 
         Raises: RunError if no weights have been saved yet; DamagedError if they were altered.
         """
-        path = Path(out) / "average.safetensors"
+        path = box.place(out) / "average.safetensors"
         if not path.exists():
             raise RunError(f"run {out}: no weights have been saved yet; continue its training with --resume.")
         model = copy.deepcopy(self.model).requires_grad_(False).eval()
@@ -159,7 +160,7 @@ class Experiment:
                 f"{path}: these weights are not of this recipe's model; give the arguments of the run."
             ) from error
         log = read_log(out)
-        return Finished(self, model, Path(out), float(log[-1].get("seconds", 0.0)) if log else 0.0, self.count)
+        return Finished(self, model, box.results(out), float(log[-1].get("seconds", 0.0)) if log else 0.0, self.count)
 
     def _open(self, out: Path, resume: bool, about: dict[str, Any]) -> Run:
         if resume:
@@ -238,7 +239,13 @@ class Finished:
 
     def save(self, picture: "Figure", name: str) -> Path:
         """The picture as a file of the run. Raises: StorageError."""
-        return plots.save(picture, self.folder / name)
+        return plots.save(picture, self.place(name))
+
+    def place(self, name: str) -> Path:
+        """Where a file of this name goes; its folder is there. Raises: StorageError."""
+        with files.writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        return self.folder / name
 
 
 @contextmanager

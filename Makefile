@@ -8,17 +8,21 @@ DONE := $(VENV)/.done
 OF_A_RUN := benchmarks/few_steps.py benchmarks/restoration.py
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: digits test test-all bench docs lint clean
+.PHONY: digits test test-browser test-all bench docs lint clean
 
 digits: $(DONE)  ## learn the score of handwritten digits and draw new ones, in runs/digits
 	$(BIN)/scorefield train digits --out $(RUN) $(if $(wildcard $(RUN)/run.json),--resume)
 
 test: $(DONE)  ## what proves the mathematics, in minutes
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow" \
-		--doctest-modules --doctest-glob=README.md --cov=scorefield --cov-report=term --cov-fail-under=95 \
-		tests src/scorefield README.md
+		--doctest-modules --doctest-glob=README.md tests src/scorefield README.md
 
-test-all: $(DONE)  ## also what takes minutes rather than seconds
+test-browser: $(DONE)  ## the explorer's pages in a real Chromium, which must be installed
+	$(BIN)/pip install -q -c constraints.txt -e '.[browser]'
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest tests/browser
+
+test-all: $(DONE)  ## also what takes minutes rather than seconds; which lines of the package were run
+	$(BIN)/pip install -q -c constraints.txt -e '.[ray]'
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 \
 		--doctest-modules --doctest-glob=README.md --cov=scorefield --cov-report=term --cov-fail-under=95 \
 		tests src/scorefield README.md

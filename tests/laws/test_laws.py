@@ -26,7 +26,9 @@ def every(module, kind):
 SPACES = every(spaces, Space)
 NOISES = every(noises, noises.Noise)
 GRIDS = [grids.even, grids.karras, grids.logsnr]
-SAMPLERS = [*every(samplers, Sampler), samplers.Ancestral(0.0), samplers.Ancestral(0.5)]
+LONG = samplers.AnnealedLangevin()
+SAMPLERS = [each if each != LONG else samplers.AnnealedLangevin(5) for each in every(samplers, Sampler)]
+SAMPLERS += [samplers.Ancestral(0.0), samplers.Ancestral(0.5)]
 FAMILY = [
     *(samplers.Multistep(points, spread) for points in (1, 2, 3, 4) for spread in (0.0, 0.7, math.inf)),
     *(samplers.Multistep(points, 0.0, eta) for points in (1, 2) for eta in (0.5, 1.0)),

@@ -3,8 +3,8 @@
 Shapes: ``x`` is ``(batch, *event)`` and ``t`` is ``()`` or ``(batch,)``; `expand` views the one against the other.
 
 Randomness: row i of a draw from ``Streams(seed, rows)`` is a function of ``(seed, rows[i], k)`` alone, k counting
-the draws so far: block b of row r is the Philox-4x32-10 cipher of the counter ``(b, k, r mod 2³², r div 2³²)`` under the
-key ``seed``. Batch size, order, chunks, processes and devices cannot change it, and there is no state to save.
+the draws so far (of ``(seed[i], rows[i], k)`` where every row has a seed of its own): block b of row r is the
+Philox-4x32-10 cipher of the counter ``(b, k, r mod 2³², r div 2³²)`` under the key ``seed``. Batch size, order, chunks, processes and devices cannot change it, and there is no state to save.
 Normals come by Box and Muller: √(−2 ln u₁) (cos 2πu₂, sin 2πu₂), in float64.
 
 Salmon, Moraes, Dror and Shaw (2011), "Parallel random numbers: as easy as 1, 2, 3", SC'11, doi:10.1145/2063384.2063405.
@@ -58,12 +58,23 @@ class Streams:
     >>> first = normal(torch.empty(3, 2), Streams(0, [5, 6, 7]))
     >>> torch.equal(first[1:2], normal(torch.empty(1, 2), Streams(0, [6])))
     True
+
+    ``seed`` may be one a row: a batch of several seeds draws what each of them draws alone.
+
+    >>> mixed = normal(torch.empty(2, 3), Streams([7, 8], [5, 5]))
+    >>> torch.equal(mixed[1:], normal(torch.empty(1, 3), Streams(8, [5])))
+    True
     """
 
-    def __init__(self, seed: int, rows: Sequence[int] | Int[Tensor, "batch"]):
-        self.seed = int(seed)
+    def __init__(self, seed: int | Sequence[int] | Int[Tensor, "*batch"], rows: Sequence[int] | Int[Tensor, "batch"]):
+        many = isinstance(seed, Sequence) or (isinstance(seed, Tensor) and seed.ndim > 0)
+        self.seed = torch.as_tensor(seed, dtype=torch.int64).cpu() if many else int(seed)  # type: ignore[arg-type]
         self.rows = torch.as_tensor(rows, dtype=torch.int64).cpu()
         self.draw = 0
+        if isinstance(self.seed, Tensor) and self.seed.shape != self.rows.shape:
+            raise ShapeError(
+                f"Streams of {len(self.rows)} rows with seeds of shape {tuple(self.seed.shape)}: one seed wanted, or one a row."
+            )
 
     def bits(self, count: int) -> Int[Tensor, "batch count"]:
         """The next ``count`` uniform 32-bit integers of every row."""
@@ -72,7 +83,8 @@ class Streams:
         zero = torch.zeros(len(self.rows), blocks, dtype=torch.int64)
         counter = [zero + torch.arange(blocks), zero + self.draw, zero + (rows & _MASK), zero + (rows >> 32 & _MASK)]
         self.draw += 1
-        return philox(counter, (self.seed & _MASK, self.seed >> 32 & _MASK))[:, :count]
+        seed = self.seed[:, None] if isinstance(self.seed, Tensor) else self.seed
+        return philox(counter, (seed & _MASK, seed >> 32 & _MASK))[:, :count]
 
     def uniform(self, x: Float[Tensor, "batch *event"]) -> Float[Tensor, "batch *event"]:
         """u ~ U(0, 1) in float64, of the shape of x: the centres of 2³² equal cells."""
@@ -89,12 +101,18 @@ class Streams:
 
     def part(self, start: int, stop: int) -> "Streams":
         """The streams of rows start..stop, at the same draw."""
-        streams = Streams(self.seed, self.rows[start:stop])
+        return self.take(torch.arange(len(self.rows))[start:stop])
+
+    def take(self, rows: Int[Tensor, "some"]) -> "Streams":
+        """The streams of these rows, at the same draw."""
+        streams = Streams(self.seed[rows] if isinstance(self.seed, Tensor) else self.seed, self.rows[rows])
         streams.draw = self.draw
         return streams
 
 
-def philox(counter: list[Int[Tensor, "*shape"]], key: tuple[int, int]) -> Int[Tensor, "*shape_by_4"]:
+def philox(
+    counter: list[Int[Tensor, "*shape"]], key: tuple[int | Int[Tensor, "*one"], int | Int[Tensor, "*one"]]
+) -> Int[Tensor, "*shape_by_4"]:
     """Philox-4x32 with ten rounds: four 32-bit words of output per counter, joined along the last axis.
 
     Salmon et al. (2011), section 3.3; the products of 32-bit words wrap in int64 exactly as in unsigned arithmetic.

@@ -146,6 +146,9 @@ def test_a_new_sampler_appears_without_a_change_here(monkeypatch):
     [
         ("huen", UnknownNameError, "did you mean 'Heun'"),
         ("Ancestral(eat=1)", RangeError, "does not take this"),
+        ("Ancestral(eta='a')", RangeError, "does not take this eta"),
+        ("Multistep(points=2.5)", RangeError, "does not take this points"),
+        ("PredictorCorrector(predictor=3)", RangeError, "does not take this predictor"),
         ("Ancestral(eta=__import__('os').getcwd())", RangeError, "a name, or a name with arguments"),
         ("Ancestral(eta=1+", RangeError, "a name, or a name with arguments"),
         ("Ancestral(**{})", RangeError, "a name, or a name with arguments"),

@@ -98,3 +98,22 @@ def test_expand_multiplies_row_by_row_and_refuses_the_rest():
 def test_sum_event_keeps_the_batch():
     assert torch.equal(sum_event(torch.arange(6.0).reshape(2, 3)), torch.tensor([3.0, 12.0]))
     assert torch.equal(sum_event(torch.arange(2.0)), torch.arange(2.0))
+
+
+def test_rows_of_several_seeds_draw_what_each_seed_draws_alone():
+    seeds, rows = [3, 2**40 + 1, 3, 0], [0, 2**33, 1, 0]
+    mixed = Streams(seeds, rows)
+    draws = [normal(torch.empty(4, 5), mixed) for _ in range(2)]
+    for k, (seed, row) in enumerate(zip(seeds, rows)):
+        alone = Streams(seed, [row])
+        for drawn in draws:
+            torch.testing.assert_close(drawn[k : k + 1], normal(torch.empty(1, 5), alone), rtol=0, atol=0)
+    later = mixed.take(torch.tensor([2, 0]))
+    torch.testing.assert_close(
+        normal(torch.empty(2, 5), later), normal(torch.empty(4, 5), mixed)[[2, 0]], rtol=0, atol=0
+    )
+
+
+def test_one_seed_a_row_is_as_many_as_there_are_rows():
+    with pytest.raises(ShapeError, match="one a row"):
+        Streams([1, 2], [0])

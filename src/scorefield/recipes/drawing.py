@@ -19,6 +19,16 @@ from ..sampling import sample, walk
 from ..tensors import Streams, uniform
 
 
+def even_labels(classes: int, streams: Streams) -> Int[Tensor, "n"]:
+    """A label for each row of the streams, every one of the classes alike: a function of the row's seed and number alone.
+
+    >>> torch.equal(even_labels(10, Streams([3, 4], [0, 5]))[1:], even_labels(10, Streams(4, [5])))
+    True
+    """
+    u = uniform(torch.empty(len(streams.rows), dtype=torch.float64), Streams(streams.seed ^ 0x1ABE1, streams.rows))
+    return (u * classes).long()
+
+
 @dataclass(frozen=True)
 class Drawing:
     """Sampler, steps or an explicit grid ``times``; ``classes`` of labels, and guidance of ``weight`` for low ≤ σ/α ≤ high.
@@ -52,8 +62,7 @@ class Drawing:
             raise RangeError(f"label {label}: {known}.")
         if label is not None:
             return torch.full((n,), label)
-        u = uniform(torch.empty(n, dtype=torch.float64), Streams(seed ^ 0x1ABE1, range(n)))
-        return (u * (self.classes or 1)).long()
+        return even_labels(self.classes or 1, Streams(seed, range(n)))
 
     @property
     def grid(self) -> Float[Tensor, "times"] | None:
@@ -88,6 +97,6 @@ class Drawing:
         if label is not None or self.classes is not None:
             labels = self.labels(n, seed, label)
             if isinstance(model, Denoiser):
-                device = next(model.parameters()).device
+                device = next(model.parameters(), labels).device  # a graph has no parameters
                 return Free(model, self.weight, self.low, self.high), {"label": labels.to(device)}
         return model, {}

@@ -4,7 +4,8 @@ Shapes: ``x`` is ``(batch, *event)`` and ``t`` is ``()`` or ``(batch,)``; `expan
 
 Randomness: row i of a draw from ``Streams(seed, rows)`` is a function of ``(seed, rows[i], k)`` alone, k counting
 the draws so far (of ``(seed[i], rows[i], k)`` where every row has a seed of its own): block b of row r is the
-Philox-4x32-10 cipher of the counter ``(b, k, r mod 2³², r div 2³²)`` under the key ``seed``. Batch size, order, chunks, processes and devices cannot change it, and there is no state to save.
+Philox-4x32-10 cipher of the counter ``(b, k, r mod 2³², r div 2³²)`` under the key ``seed``. Batch size, order, chunks,
+processes and devices cannot change it, and there is no state to save.
 Normals come by Box and Muller: √(−2 ln u₁) (cos 2πu₂, sin 2πu₂), in float64.
 
 Salmon, Moraes, Dror and Shaw (2011), "Parallel random numbers: as easy as 1, 2, 3", SC'11, doi:10.1145/2063384.2063405.

@@ -45,6 +45,7 @@ def app(words: Sequence[str] = ()) -> Any:
     import typer
 
     from . import commands
+    from .explore import explore
     from .pack import pack
     from .restore import restore
 
@@ -67,6 +68,7 @@ def app(words: Sequence[str] = ()) -> Any:
     program.command("tune")(commands.tune)
     program.command("evaluate")(commands.evaluate)
     program.command("restore")(restore)
+    program.command("explore")(explore)
     program.command("pack")(pack)
     if command == "doctor" and word and (word in recipes or word.partition(":")[0].endswith(".py")):
         looking = typer.Typer(rich_markup_mode=None)

@@ -1,0 +1,123 @@
+"""The field of the page: s_σ on a lattice, log p_σ under it, ‖s‖, divergence, curl, and the error against the truth.
+
+    div s = ∂₁s₁ + ∂₂s₂        curl s = ∂₁s₂ − ∂₂s₁, zero for every gradient
+
+The Fisher divergence E ½‖s − s*‖² is a mean over draws of p_σ, the same draws for every method.
+"""
+
+from typing import Annotated, Any, Literal
+
+import torch
+from fastapi import APIRouter, Request
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor
+
+from ..calculus import pull
+from ..metrics import Estimate, fisher_divergence
+from . import methods
+from .densities import Chosen, Sigma
+from .held import Held
+from .methods import Method, Points, Score
+from .tables import read
+from .wire import Wire, packed
+
+router = APIRouter(prefix="/api")
+
+HALF = 3.0
+"""The page shows the square from −HALF to HALF."""
+TESTED = 1000
+"""Draws of p_σ behind a Fisher divergence."""
+Shown = Literal["density", "speed", "divergence", "curl", "error"]
+
+
+class FieldRequest(Wire):
+    """A field to draw: of which density, by which method, at which noise level, on an n × n lattice, with which map under it."""
+
+    density: Chosen = Chosen()
+    method: Method = "exact"
+    sigma: Sigma = 0.3
+    width: Annotated[float, Field(ge=0.1, le=10, description="of the kernel, in median distances")] = 1.0
+    run: str = ""
+    show: Shown = "density"
+    n: Annotated[int, Field(ge=2, le=80)] = 40
+    fine: Annotated[int, Field(ge=2, le=160)] = 80
+
+
+class TableRequest(Wire):
+    """The text of a CSV."""
+
+    text: str
+    name: Annotated[str, Field(max_length=200)] = "table"
+
+
+@router.post("/field")
+def field(wanted: FieldRequest, request: Request) -> dict[str, Any]:
+    """The field on a lattice, rows from the bottom up, with log p_σ and the map, each n × n."""
+    held: Held = request.app.state.held
+    score = methods.score(held, wanted.density, wanted.method, wanted.sigma, width=wanted.width, run=wanted.run)
+    truth = methods.truth(held, wanted.density, wanted.sigma, wanted.run)
+    x, fine = lattice(wanted.n), lattice(wanted.fine)
+    with torch.no_grad():
+        density = held.density(wanted.density, wanted.run)
+        log_density = density.log_density(fine, 1.0, wanted.sigma)
+        answer: dict[str, Any] = {"score": packed(score(x)), "log_density": packed(log_density), "half": HALF}
+    if wanted.show != "density":
+        answer["map"] = packed(_mapped(wanted.show, score, truth, fine))
+    answer["fisher"] = None if wanted.method == "exact" else _estimate(fisher(held, wanted))
+    return answer
+
+
+@router.post("/tables")
+def tables(sent: TableRequest, request: Request) -> dict[str, Any]:
+    """Reads a CSV and keeps it, while the server runs: its id and its numeric columns."""
+    table = read(sent.text, sent.name)
+    request.app.state.held.keep(table)
+    return {"id": table.id, "name": table.name, "columns": table.columns, "rows": len(table.values)}
+
+
+def fisher(held: Held, wanted: FieldRequest) -> Estimate:
+    """E ½‖s − s*‖² at σ over draws of p_σ that no method was fitted to."""
+    score = methods.score(held, wanted.density, wanted.method, wanted.sigma, width=wanted.width, run=wanted.run)
+    truth = methods.truth(held, wanted.density, wanted.sigma, wanted.run)
+    x = methods.noisy(held.density(wanted.density, wanted.run), wanted.sigma, TESTED, seed=1)
+    with torch.no_grad():
+        return fisher_divergence(score, truth, x)
+
+
+def lattice(n: int) -> Points:
+    """n × n points of the page's square, row by row from the bottom, in float64.
+
+    >>> lattice(2).tolist()
+    [[-3.0, -3.0], [3.0, -3.0], [-3.0, 3.0], [3.0, 3.0]]
+    """
+    along = torch.linspace(-HALF, HALF, n, dtype=torch.float64)
+    return torch.stack(torch.meshgrid(along, along, indexing="xy"), -1).reshape(-1, 2)
+
+
+def derivatives(score: Score, x: Points) -> tuple[Float[Tensor, "n"], Float[Tensor, "n"]]:
+    """(div s, curl s) at every point, by two backward passes.
+
+    >>> div, curl = derivatives(lambda x: torch.stack([x[:, 0], 3 * x[:, 0]], 1), torch.ones(1, 2))
+    >>> div.item(), curl.item()
+    (1.0, 3.0)
+    """
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        s = score(x)
+        probes = torch.eye(2).to(s)[:, None].expand(2, len(x), 2)
+        with torch.no_grad():
+            rows = pull(s, x, probes)
+    return rows[0, :, 0] + rows[1, :, 1], rows[1, :, 0] - rows[0, :, 1]
+
+
+def _mapped(show: Shown, score: Score, truth: Score, x: Points) -> Float[Tensor, "n"]:
+    if show in ("divergence", "curl"):
+        return derivatives(score, x)[0 if show == "divergence" else 1]
+    with torch.no_grad():
+        s = score(x)
+        return (s - truth(x)).norm(dim=1) if show == "error" else s.norm(dim=1)
+
+
+def _estimate(found: Estimate) -> dict[str, Any]:
+    return {"value": found.value, "error": found.error, "text": str(found)}

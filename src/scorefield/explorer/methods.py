@@ -1,0 +1,78 @@
+"""How the score at a noise level is obtained: in closed form, from kernels, from an energy, from a denoiser, from a run.
+
+Each is a function of x at σ, the score of p_σ, the law of x_0 + σ z. A denoiser under another noise is asked at the time where
+σ(t)/α(t) = σ, and s_σ(x) = α s_t(α x).
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ..closed import IMQ, CurlFree, KernelScore, NuMethod, median_width
+from ..errors import RangeError
+from ..exact import Density
+from ..models import Denoiser
+from ..tensors import Streams, normal
+from .densities import Chosen
+from .held import Held
+
+Points = Float[Tensor, "n 2"]
+Score = Callable[[Points], Points]
+Method = Literal["exact", "kernel", "energy", "network", "run"]
+KERNEL_ROWS, KERNEL_STEPS = 300, 10
+
+
+def truth(held: Held, chosen: Chosen, sigma: float, run: str = "") -> Score:
+    """The exact score of the chosen density at σ."""
+    return partial(held.density(chosen, run).score, alpha=1.0, sigma=sigma)
+
+
+def score(held: Held, chosen: Chosen, method: Method, sigma: float, *, width: float = 1.0, run: str = "") -> Score:
+    """The score of the chosen density at σ by a method. Raises: RangeError for a network that has not been trained yet."""
+    if method == "exact":
+        return truth(held, chosen, sigma, run)
+    if method == "kernel":
+        key = f"kernel {chosen.key} {run} {sigma:g} {width:g}"
+        return held.models.get(key) or held.models.put(key, kernel(held.density(chosen, run), sigma, width))
+    if method == "run":
+        return at_level(held.planar(run).model, sigma)  # type: ignore[arg-type]
+    model = held.models.get(f"{method} {chosen.key} {run}")
+    if model is None:
+        raise RangeError(f"{method} of {chosen.name}: it has not been trained for this density yet; press Train.")
+    return at_level(model, sigma)
+
+
+def kernel(density: Density, sigma: float, width: float = 1.0, rows: int = KERNEL_ROWS) -> Score:
+    """A kernel score fitted to rows of x_0 + σ z, its width in median distances between them."""
+    x = noisy(density, sigma, rows, seed=0)
+    return KernelScore(CurlFree(IMQ(width * median_width(x))), NuMethod(KERNEL_STEPS)).fit(x)
+
+
+def noisy(density: Density, sigma: float, rows: int, seed: int) -> Points:
+    """Draws of x_0 + σ z in float64, the same for every σ but for σ itself."""
+    streams = Streams(seed, range(rows))
+    x = density.sample(rows, streams).double()
+    return x + sigma * normal(x, streams)
+
+
+def at_level(model: Denoiser, sigma: float) -> Score:
+    """s_σ(x) = α s_t(α x) at the time where the noise of the model has σ(t)/α(t) = σ.
+
+    >>> from scorefield import VP, exact
+    >>> known = exact.Gaussian(torch.zeros(2), torch.eye(2)).denoiser(VP())
+    >>> [round(v, 4) for v in at_level(known, 1.0)(torch.tensor([[1.0, 0.0]]))[0].tolist()]
+    [-0.5, 0.0]
+    """
+    t = model.noise.time(torch.tensor(sigma, dtype=torch.float64))
+    alpha = float(model.noise.scales(t)[0])
+
+    def field(x: Points) -> Points:
+        parameter = next(model.parameters(), None)
+        y = alpha * (x if parameter is None else x.to(parameter.dtype))
+        return alpha * model.score(y, t).to(x.dtype)
+
+    return field

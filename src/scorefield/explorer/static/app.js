@@ -1,0 +1,182 @@
+/* The shell: the list of views, the link, the theme, and what every view may ask of it.
+
+   A link is #/VIEW?name=value&…: the whole state of a view, nothing else is kept. `set` changes the state and the link with it;
+   going back in the browser's history brings a state back.
+
+   A view is a module views/NAME.js (add it to VIEWS below) with
+
+     export default {
+       id: "field",                      // its word in the link
+       title: "Field",                   // in the menu
+       heading: "The score field",       // the page's <h1>
+       lead: "One sentence.",            // under it
+       parameters: {sigma: number(0.3, {min: 0.02, max: 5})},     // of lib/state.js: the typed state, with defaults
+       mount(root, context) -> {update(state), unmount()}         // may be async; draws into the empty element `root`
+     }
+
+   `update(state)` is called once after `mount` and after every change of the state, from wherever it came; it must bring the page
+   to that state and nothing more. `unmount()` stops timers, streams and observers. `context` is
+
+     about                      GET /api/about: {version, run, runs: [{name, shape, recipe, planar, density}]}
+     state                      the state now (frozen)
+     set(patch, {commit})       changes it, then calls update. Without commit the link is replaced (while dragging); with
+                                commit: true there is a new entry in the history (a choice made, a drag ended)
+     announce(text)             says it to screen readers, politely
+     fail(error) / clear()      shows an error above the view (lib/api.js makes readable ones) / takes it away
+     onTheme(callback)          called after the colours changed; redraw canvases. Ends with the view.
+*/
+
+import {get} from "./lib/api.js";
+import {read, write} from "./lib/state.js";
+
+const VIEWS = [
+  ["field", "Field"],
+];
+
+const element = (id) => document.getElementById(id);
+const stored = (key) => { try { return localStorage.getItem(key); } catch { return null; } };
+const store = (key, value) => { try { localStorage.setItem(key, value); } catch { /* private browsing */ } };
+
+let current = null;      // {view, handle, state, themes, dragging, timer}
+let about = null;
+let turn = 0;            // counts navigations, so that a slow view cannot draw over a later one
+
+function parse() {
+  const [path, search = ""] = location.hash.replace(/^#\/?/, "").split("?");
+  const known = VIEWS.some(([id]) => id === path);
+  return {id: known ? path : VIEWS[0][0], search: known ? search : ""};
+}
+
+function link(view, state) {
+  const search = write(view.parameters, state);
+  return `#/${view.id}${search ? `?${search}` : ""}`;
+}
+
+function fail(error) {
+  const box = element("problem");
+  box.textContent = error?.message ?? String(error);
+  box.hidden = false;
+}
+
+function clear() {
+  element("problem").hidden = true;
+  element("problem").textContent = "";
+}
+
+function announce(text) {
+  element("said").textContent = text;
+}
+
+/* The link follows the state: a choice is an entry of the history; a drag is one too, made when it begins and rewritten until it
+   ends. Browsers refuse more than some ten changes a second, so that a drag writes four. */
+function remember(entry, commit) {
+  clearTimeout(entry.timer);
+  const address = link(entry.view, entry.state);
+  if (!commit && entry.dragging) {
+    entry.timer = setTimeout(() => { if (current === entry) history.replaceState(null, "", address); }, 250);
+  } else if (entry.dragging) {
+    history.replaceState(null, "", address);
+    entry.dragging = false;
+  } else if (address !== location.hash) {
+    history.pushState(null, "", address);
+    entry.dragging = !commit;
+  }
+}
+
+function contextOf(entry) {
+  return {
+    about,
+    get state() { return entry.state; },
+    set(patch, {commit = false} = {}) {
+      if (current !== entry) return;
+      entry.state = Object.freeze({...entry.state, ...patch});
+      remember(entry, commit);
+      entry.handle?.update(entry.state);
+    },
+    announce,
+    fail,
+    clear,
+    onTheme(callback) { entry.themes.push(callback); },
+  };
+}
+
+async function route() {
+  const mine = ++turn;
+  const {id, search} = parse();
+  if (current?.view.id === id) {
+    clearTimeout(current.timer);
+    current.dragging = false;
+    current.state = Object.freeze(read(current.view.parameters, search));
+    clear();
+    current.handle?.update(current.state);
+    return;
+  }
+  const {default: view} = await import(`./views/${id}.js`);
+  if (mine !== turn) return;
+  clearTimeout(current?.timer);
+  current?.handle?.unmount();
+  clear();
+  const entry = {view, handle: null, state: Object.freeze(read(view.parameters, search)), themes: []};
+  current = entry;
+  element("title").textContent = view.heading;
+  element("lead").textContent = view.lead;
+  document.title = `${view.title} · scorefield explorer`;
+  for (const each of element("views").querySelectorAll("a")) {
+    if (each.dataset.view === id) each.setAttribute("aria-current", "page");
+    else each.removeAttribute("aria-current");
+  }
+  const root = element("view");
+  root.replaceChildren();
+  root.dataset.view = id;
+  delete root.dataset.ready;
+  try {
+    const handle = await view.mount(root, contextOf(entry));
+    if (current !== entry) { handle.unmount(); return; }
+    entry.handle = handle;
+    handle.update(entry.state);
+    root.dataset.ready = "yes";
+  } catch (error) {
+    fail(error);
+    throw error;
+  }
+}
+
+const dark = matchMedia("(prefers-color-scheme: dark)");
+
+function paint() {
+  const wanted = stored("scorefield.theme");
+  const theme = wanted ?? (dark.matches ? "dark" : "light");
+  document.documentElement.dataset.theme = theme;
+  const button = element("theme");
+  button.setAttribute("aria-pressed", String(theme === "dark"));
+  for (const callback of current?.themes ?? []) callback(theme);
+}
+
+function start() {
+  const list = element("views");
+  for (const [id, title] of VIEWS) {
+    const item = document.createElement("li");
+    const anchor = document.createElement("a");
+    anchor.href = `#/${id}`;
+    anchor.textContent = title;
+    anchor.dataset.view = id;
+    item.append(anchor);
+    list.append(item);
+  }
+  element("theme").addEventListener("click", () => {
+    store("scorefield.theme", document.documentElement.dataset.theme === "dark" ? "light" : "dark");
+    paint();
+  });
+  element("skip").addEventListener("click", (event) => { event.preventDefault(); element("main").focus(); });
+  dark.addEventListener("change", paint);
+  paint();
+  window.addEventListener("popstate", route);
+  get("/api/about").then((found) => {
+    about = found;
+    element("about").textContent =
+      `scorefield ${about.version}${about.run ? ` · run ${about.run}` : ""} · all of it runs on this machine; nothing is loaded from elsewhere and nothing is sent.`;
+    return route();
+  }).catch(fail);
+}
+
+start();

@@ -1,0 +1,369 @@
+/* A square of the plane on a canvas: sharp on every screen, axes in the margin, layers drawn in the order they are called.
+
+     const plot = new Plot(parent, {half: 3, label: "…"});
+     plot.paint = (p) => { p.heat(…); p.contours(…); p.arrows(…); p.points(…); };   // called by refresh() and on resize
+     plot.refresh();                                                               // at most once a frame
+     plot.describe("What is seen, with numbers.");                                 // the picture's text alternative
+
+   Lattices are those of the server: n × n values over [-half, half]², row by row from the bottom. */
+
+import {theme} from "./colour.js";
+
+export class Plot {
+  constructor(parent, {half = 3, label = "", axes = true, ratio = 1} = {}) {
+    this.half = half;
+    this.axes = axes;
+    this.ratio = ratio;
+    this.paint = () => {};
+    this.frame = 0;
+    this.box = document.createElement("div");
+    this.box.className = "plot";
+    this.canvas = document.createElement("canvas");
+    this.canvas.setAttribute("role", "img");
+    this.canvas.setAttribute("aria-label", label);
+    this.layer = document.createElement("div");
+    this.layer.className = "handles";
+    this.box.append(this.canvas, this.layer);
+    parent.append(this.box);
+    this.draw = this.canvas.getContext("2d");
+    this.watch = new ResizeObserver(() => this.resize());
+    this.watch.observe(this.box);
+    this.resize();
+  }
+
+  stop() {
+    this.watch.disconnect();
+    cancelAnimationFrame(this.frame);
+    this.frame = 0;
+  }
+
+  describe(text) { this.canvas.setAttribute("aria-label", text); }
+
+  resize() {
+    const width = this.box.clientWidth || 300, height = Math.round(width * this.ratio);
+    const dense = Math.min(3, window.devicePixelRatio || 1);
+    this.canvas.width = Math.round(width * dense);
+    this.canvas.height = Math.round(height * dense);
+    this.canvas.style.width = `${width}px`;
+    this.canvas.style.height = `${height}px`;
+    this.width = width;
+    this.height = height;
+    this.dense = dense;
+    this.render();
+  }
+
+  refresh() {
+    if (!this.frame) this.frame = requestAnimationFrame(() => { this.frame = 0; this.render(); });
+  }
+
+  render() {
+    this.colours = theme();
+    const c = this.draw;
+    c.setTransform(this.dense, 0, 0, this.dense, 0, 0);
+    c.fillStyle = this.colours.paper;
+    c.fillRect(0, 0, this.width, this.height);
+    this.paint(this);
+    if (this.axes) this.ticks();
+    this.placed?.(this);
+  }
+
+  x(value) { return (value + this.half) / (2 * this.half) * this.width; }
+  y(value) { return this.height - (value + this.half) / (2 * this.half) * this.height; }
+  scale(length) { return length / (2 * this.half) * this.width; }
+  data(left, top) {
+    return [left / this.width * 2 * this.half - this.half, (1 - top / this.height) * 2 * this.half - this.half];
+  }
+
+  /* Values n × n as colours: `scale` maps [0, 1] to [r, g, b]; values outside `range` take the end colours. */
+  heat(values, n, {scale, range: [low, high], alpha = 1}) {
+    this.buffer ??= document.createElement("canvas");
+    this.buffer.width = this.buffer.height = n;
+    const inner = this.buffer.getContext("2d");
+    const picture = inner.createImageData(n, n);
+    const table = Array.from({length: 256}, (_, k) => scale(k / 255));
+    for (let row = 0; row < n; row += 1) {
+      for (let k = 0; k < n; k += 1) {
+        const t = (values[(n - 1 - row) * n + k] - low) / (high - low || 1);
+        const colour = table[Math.max(0, Math.min(255, Math.round(255 * t)))] ?? table[0];
+        const at = 4 * (row * n + k);
+        picture.data[at] = colour[0];
+        picture.data[at + 1] = colour[1];
+        picture.data[at + 2] = colour[2];
+        picture.data[at + 3] = 255 * alpha;
+      }
+    }
+    inner.putImageData(picture, 0, 0);
+    // Values sit on the lattice's points: its cells reach half a step over the square's edge.
+    const wide = this.width * n / (n - 1), tall = this.height * n / (n - 1);
+    this.draw.imageSmoothingEnabled = true;
+    this.draw.imageSmoothingQuality = "high";
+    this.draw.drawImage(this.buffer, (this.width - wide) / 2, (this.height - tall) / 2, wide, tall);
+  }
+
+  /* Level lines by marching squares, one path for each level. */
+  contours(values, n, levels, {colour = this.colours.line, width = 1, alpha = 1} = {}) {
+    const c = this.draw, step = 2 * this.half / (n - 1);
+    c.save();
+    c.strokeStyle = colour;
+    c.lineWidth = width;
+    c.globalAlpha = alpha;
+    const at = (k) => this.x(-this.half + k * step), up = (k) => this.y(-this.half + k * step);
+    for (const level of levels) {
+      c.beginPath();
+      for (let j = 0; j < n - 1; j += 1) {
+        for (let i = 0; i < n - 1; i += 1) {
+          const a = values[j * n + i] - level, b = values[j * n + i + 1] - level;
+          const d = values[(j + 1) * n + i] - level, e = values[(j + 1) * n + i + 1] - level;
+          const kind = (a > 0) | (b > 0) << 1 | (e > 0) << 2 | (d > 0) << 3;
+          if (kind === 0 || kind === 15) continue;
+          const bottom = [i + a / (a - b), j], right = [i + 1, j + b / (b - e)];
+          const top = [i + d / (d - e), j + 1], left = [i, j + a / (a - d)];
+          for (const [from, to] of SEGMENTS[kind](a + b + d + e > 0)) {
+            const ends = {bottom, right, top, left};
+            c.moveTo(at(ends[from][0]), up(ends[from][1]));
+            c.lineTo(at(ends[to][0]), up(ends[to][1]));
+          }
+        }
+      }
+      c.stroke();
+    }
+    c.restore();
+  }
+
+  /* Arrows at the points of an n × n lattice along `vectors` (n·n × 2), lengths compressed to log(1 + 4|s|/median) as in plots.field. */
+  arrows(vectors, n, {colour = this.colours.arrow, width = 1.15} = {}) {
+    const sizes = new Float64Array(n * n);
+    for (let k = 0; k < n * n; k += 1) sizes[k] = Math.hypot(vectors[2 * k], vectors[2 * k + 1]);
+    const middle = Float64Array.from(sizes).sort()[n * n >> 1] || 1;
+    const step = this.width / (n - 1), c = this.draw;
+    let longest = 0;
+    for (let k = 0; k < n * n; k += 1) longest = Math.max(longest, Math.log1p(4 * sizes[k] / middle));
+    c.save();
+    c.strokeStyle = c.fillStyle = colour;
+    c.lineWidth = width;
+    c.lineCap = "round";
+    c.beginPath();
+    const heads = new Path2D();
+    for (let k = 0; k < n * n; k += 1) {
+      if (!(sizes[k] > 0)) continue;
+      const length = 0.98 * step * Math.log1p(4 * sizes[k] / middle) / (longest || 1);
+      const ux = vectors[2 * k] / sizes[k], uy = -vectors[2 * k + 1] / sizes[k];
+      const x = (k % n) * step - 0.5 * length * ux, y = this.height - Math.floor(k / n) * step - 0.5 * length * uy;
+      const head = Math.min(4.4, 0.5 * length), ex = x + length * ux, ey = y + length * uy;
+      if (length < 0.7) continue;
+      c.moveTo(x, y);
+      c.lineTo(ex - 0.7 * head * ux, ey - 0.7 * head * uy);
+      heads.moveTo(ex, ey);
+      heads.lineTo(ex - head * ux + 0.42 * head * uy, ey - head * uy - 0.42 * head * ux);
+      heads.lineTo(ex - head * ux - 0.42 * head * uy, ey - head * uy + 0.42 * head * ux);
+      heads.closePath();
+    }
+    c.stroke();
+    c.fill(heads);
+    c.restore();
+  }
+
+  /* Streamlines of the field interpolated from an n × n lattice, evenly apart: each begins where no other is near. */
+  streamlines(vectors, n, {colour = this.colours.arrow, width = 1.3, apart = 0.2} = {}) {
+    const cells = Math.ceil(2 * this.half / apart), taken = new Int32Array(cells * cells);
+    const cell = (x, y) => {
+      const i = Math.floor((x + this.half) / apart), j = Math.floor((y + this.half) / apart);
+      return i < 0 || j < 0 || i >= cells || j >= cells ? -1 : j * cells + i;
+    };
+    const c = this.draw;
+    c.save();
+    c.strokeStyle = c.fillStyle = colour;
+    c.lineWidth = width;
+    c.lineJoin = "round";
+    let mark = 0;
+    for (let j = 0; j < cells; j += 1) {
+      for (let i = 0; i < cells; i += 1) {
+        if (taken[j * cells + i]) continue;
+        mark += 1;
+        const start = [(i + 0.5) * apart - this.half, (j + 0.5) * apart - this.half];
+        const line = [...this.trace(vectors, n, start, -1, mark, taken, cell).reverse(), start,
+          ...this.trace(vectors, n, start, 1, mark, taken, cell)];
+        if (line.length < 8) continue;
+        c.beginPath();
+        line.forEach(([x, y], k) => c[k ? "lineTo" : "moveTo"](this.x(x), this.y(y)));
+        c.stroke();
+        const middle = Math.min(line.length - 2, Math.floor(line.length * 0.6));
+        this.head(line[middle], line[middle + 1]);
+      }
+    }
+    c.restore();
+  }
+
+  trace(vectors, n, [x, y], sign, mark, taken, cell) {
+    const line = [], h = 0.04 * sign;
+    const along = (u, v) => {
+      const [sx, sy] = bilinear(vectors, n, u, v, this.half), size = Math.hypot(sx, sy);
+      return size > 1e-9 ? [sx / size, sy / size] : null;
+    };
+    let before = cell(x, y), last = null;
+    taken[before] = mark;
+    for (let k = 0; k < 220; k += 1) {
+      const first = along(x, y);
+      const second = first && along(x + 0.5 * h * first[0], y + 0.5 * h * first[1]);
+      if (!second || (last && second[0] * last[0] + second[1] * last[1] < 0)) break;
+      last = second;
+      x += h * second[0];
+      y += h * second[1];
+      const now = cell(x, y);
+      if (now < 0 || (now !== before && taken[now])) break;
+      taken[now] = mark;
+      before = now;
+      line.push([x, y]);
+    }
+    return line;
+  }
+
+  head([x0, y0], [x1, y1], size = 5) {
+    const angle = Math.atan2(this.y(y1) - this.y(y0), this.x(x1) - this.x(x0)), c = this.draw;
+    const x = this.x(x1), y = this.y(y1);
+    c.beginPath();
+    c.moveTo(x + size * 0.6 * Math.cos(angle), y + size * 0.6 * Math.sin(angle));
+    c.lineTo(x + size * Math.cos(angle + 2.5), y + size * Math.sin(angle + 2.5));
+    c.lineTo(x + size * Math.cos(angle - 2.5), y + size * Math.sin(angle - 2.5));
+    c.closePath();
+    c.fill();
+  }
+
+  /* One arrow between two places, in the plane's units. */
+  arrow([x0, y0], [x1, y1], {colour = this.colours.accent, width = 2.4, size = 9, dash = [], alpha = 1} = {}) {
+    const c = this.draw;
+    c.save();
+    c.globalAlpha = alpha;
+    c.strokeStyle = c.fillStyle = colour;
+    c.lineWidth = width;
+    c.lineCap = "round";
+    c.setLineDash(dash);
+    const ax = this.x(x0), ay = this.y(y0), bx = this.x(x1), by = this.y(y1);
+    const length = Math.hypot(bx - ax, by - ay), tip = Math.min(size, 0.6 * length);
+    const ux = (bx - ax) / (length || 1), uy = (by - ay) / (length || 1);
+    if (length > 0.5) {
+      c.beginPath();
+      c.moveTo(ax, ay);
+      c.lineTo(bx - 0.8 * tip * ux, by - 0.8 * tip * uy);
+      c.stroke();
+      c.setLineDash([]);
+      c.beginPath();
+      c.moveTo(bx, by);
+      c.lineTo(bx - tip * ux + 0.45 * tip * uy, by - tip * uy - 0.45 * tip * ux);
+      c.lineTo(bx - tip * ux - 0.45 * tip * uy, by - tip * uy + 0.45 * tip * ux);
+      c.closePath();
+      c.fill();
+    }
+    c.restore();
+  }
+
+  /* Points (m × 2, flat). `radius` and `alpha` may be functions of the index. */
+  points(xy, {radius = 2, colour = this.colours.ink, alpha = 0.5} = {}) {
+    const c = this.draw, r = typeof radius === "function" ? radius : () => radius;
+    const opacity = typeof alpha === "function" ? alpha : () => alpha;
+    c.save();
+    c.fillStyle = colour;
+    for (let k = 0; k < xy.length / 2; k += 1) {
+      c.globalAlpha = opacity(k);
+      c.beginPath();
+      c.arc(this.x(xy[2 * k]), this.y(xy[2 * k + 1]), r(k), 0, 2 * Math.PI);
+      c.fill();
+    }
+    c.restore();
+  }
+
+  /* A path through places [[x, y], …]. */
+  line(places, {colour = this.colours.accent, width = 1.5, alpha = 1, dash = []} = {}) {
+    const c = this.draw;
+    c.save();
+    c.globalAlpha = alpha;
+    c.strokeStyle = colour;
+    c.lineWidth = width;
+    c.lineJoin = "round";
+    c.setLineDash(dash);
+    c.beginPath();
+    places.forEach(([x, y], k) => c[k ? "lineTo" : "moveTo"](this.x(x), this.y(y)));
+    c.stroke();
+    c.restore();
+  }
+
+  text(words, [x, y], {colour = this.colours.ink, dx = 8, dy = -8, align = "left", size = 13} = {}) {
+    const c = this.draw;
+    c.save();
+    c.font = `${size}px ui-sans-serif, system-ui, sans-serif`;
+    c.textAlign = align;
+    c.lineWidth = 4;
+    c.lineJoin = "round";
+    c.strokeStyle = this.colours.paper;
+    c.strokeText(words, this.x(x) + dx, this.y(y) + dy);
+    c.fillStyle = colour;
+    c.fillText(words, this.x(x) + dx, this.y(y) + dy);
+    c.restore();
+  }
+
+  ticks() {
+    const c = this.draw;
+    c.save();
+    c.font = "11px ui-sans-serif, system-ui, sans-serif";
+    c.lineWidth = 3;
+    c.strokeStyle = this.colours.paper;
+    c.fillStyle = this.colours.muted;
+    for (let value = Math.ceil(-this.half) + 1; value < this.half; value += 1) {
+      c.textAlign = "center";
+      c.strokeText(String(value), this.x(value), this.height - 6);
+      c.fillText(String(value), this.x(value), this.height - 6);
+      c.textAlign = "left";
+      c.strokeText(String(value), 6, this.y(value) + 4);
+      c.fillText(String(value), 6, this.y(value) + 4);
+    }
+    c.restore();
+  }
+}
+
+/* Which edges a level line joins, by the corners above it; the two saddles ask the mean of the corners. */
+const B = "bottom", R = "right", T = "top", L = "left";
+const one = (a, b) => () => [[a, b]];
+const SEGMENTS = {
+  1: one(L, B), 2: one(B, R), 3: one(L, R), 4: one(R, T), 6: one(B, T), 7: one(L, T), 8: one(T, L), 9: one(T, B),
+  11: one(T, R), 12: one(R, L), 13: one(R, B), 14: one(B, L),
+  5: (above) => (above ? [[L, T], [B, R]] : [[L, B], [R, T]]),
+  10: (above) => (above ? [[L, B], [R, T]] : [[L, T], [B, R]]),
+};
+
+/* The field at (x, y) between the points of a lattice. */
+export function bilinear(vectors, n, x, y, half = 3) {
+  const u = Math.min(n - 1.000001, Math.max(0, (x + half) / (2 * half) * (n - 1)));
+  const v = Math.min(n - 1.000001, Math.max(0, (y + half) / (2 * half) * (n - 1)));
+  const i = Math.floor(u), j = Math.floor(v), a = u - i, b = v - j, k = 2 * (j * n + i);
+  return [0, 1].map((d) => (1 - b) * ((1 - a) * vectors[k + d] + a * vectors[k + 2 + d])
+    + b * ((1 - a) * vectors[k + 2 * n + d] + a * vectors[k + 2 * n + 2 + d]));
+}
+
+/* Levels below the maximum of log p at which to draw contours, in nats. */
+export const LEVELS = [0.3, 1, 2, 3, 4.5, 6, 8, 12];
+
+/* A bar that says what the colours mean. */
+export function legend(parent) {
+  const figure = document.createElement("div");
+  figure.className = "legend";
+  const name = document.createElement("span"), low = document.createElement("span"), high = document.createElement("span");
+  const canvas = document.createElement("canvas");
+  canvas.width = 128;
+  canvas.height = 1;
+  canvas.setAttribute("aria-hidden", "true");
+  name.className = "what";
+  figure.append(name, low, canvas, high);
+  parent.append(figure);
+  return {
+    show(title, scale, [from, to]) {
+      figure.hidden = false;
+      const c = canvas.getContext("2d"), picture = c.createImageData(128, 1);
+      for (let k = 0; k < 128; k += 1) picture.data.set([...scale(k / 127).map(Math.round), 255], 4 * k);
+      c.putImageData(picture, 0, 0);
+      name.textContent = title;
+      low.textContent = Number(from.toPrecision(2));
+      high.textContent = Number(to.toPrecision(2));
+    },
+    hide() { figure.hidden = true; },
+  };
+}

@@ -1,0 +1,228 @@
+/* Field: a density, how its score is obtained, and how noise smooths it. Modes of a mixture follow the hand in the browser's own
+   arithmetic; every picture that rests is the server's. */
+
+import {latest, post, unpack} from "../lib/api.js";
+import {button, file, group, layout, node, radio, select, slider, table} from "../lib/controls.js";
+import {showCode} from "../lib/code.js";
+import {diverging, sequential, shade, theme} from "../lib/colour.js";
+import * as closed from "../lib/densities.js";
+import {grip} from "../lib/handles.js";
+import {LEVELS, Plot, legend} from "../lib/plot.js";
+import {choice, number, rows, text} from "../lib/state.js";
+
+export const DENSITIES = [
+  ["mixture", "Mixture of Gaussians"], ["moons", "Moons"], ["rings", "Rings"], ["spirals", "Spirals"],
+  ["checkerboard", "Checkerboard"], ["table", "Your CSV"],
+];
+const METHODS = [
+  ["exact", "Exact, in closed form"], ["kernel", "Kernel, from 300 points"], ["energy", "Energy network"],
+  ["network", "Denoising network"], ["run", "A trained run"],
+];
+const MAPS = [["density", "Density"], ["speed", "|s|"], ["divergence", "Divergence"], ["curl", "Curl"], ["error", "Error"]];
+const N = 40, FINE = 80;
+
+const parameters = {
+  density: choice("mixture", [...DENSITIES.map(([name]) => name), "run"]),
+  modes: rows([[-1.2, -0.7, 0.3, 1], [1.2, -0.7, 0.3, 1], [0, 1.3, 0.3, 1]], {fill: [0, 0, 0.3, 1], min: -4, max: 4}),
+  table: text(""),
+  columns: text(","),
+  method: choice("exact", METHODS.map(([name]) => name)),
+  run: text(""),
+  width: number(1, {min: 0.1, max: 10}),
+  sigma: number(0.3, {min: 0.02, max: 5, digits: 3}),
+  show: choice("density", MAPS.map(([name]) => name)),
+  lines: choice("arrows", ["arrows", "streamlines", "none"]),
+};
+
+/* The density of a state as the server wants it. */
+export const chosen = (state) => ({
+  name: state.density,
+  ...(state.density === "mixture" && {modes: state.modes.map(([x, y, std, weight]) => ({x, y, std: Math.max(0.05, std), weight: Math.max(0.01, weight)}))}),
+  ...(state.density === "table" && {table: state.table, columns: state.columns.split(",").slice(0, 2)}),
+});
+
+export default {
+  id: "field",
+  title: "Field",
+  heading: "The score field",
+  lead: "At every point, the score ∇log p points the way along which density rises fastest. Add noise, and it reaches further.",
+  parameters,
+
+  mount(root, context) {
+    const {stage, panel, below} = layout(root);
+    const plot = new Plot(stage, {label: "The score field"});
+    const bar = legend(stage);
+    const numbers = table("What is seen");
+    below.append(numbers.element);
+    const code = showCode(below, "/api/field/code", {failed: context.fail});
+    let shown = null;       // {score, logDensity, map, fisher, n, fine}
+    let grips = [], picked = 0;
+
+    const body = (state) => ({
+      density: chosen(state), method: state.method, sigma: state.sigma, width: state.width, run: state.run, show: state.show, n: N, fine: FINE,
+    });
+    const server = latest("/api/field", (answer, asked, more) => {
+      shown = {
+        score: unpack(answer.score), logDensity: unpack(answer.log_density), map: answer.map && unpack(answer.map),
+        fisher: answer.fisher, n: N, fine: FINE, show: asked.show,
+      };
+      context.clear();
+      plot.refresh();
+      if (!more) tell();
+    }, (error) => { context.fail(error); });
+
+    plot.paint = (p) => {
+      if (!shown) return;
+      const colours = theme(), top = shown.logDensity.reduce((a, b) => Math.max(a, b), -Infinity);
+      const state = context.state, other = shown.show !== "density" && shown.map;
+      if (other) {
+        const signed = shown.show === "divergence" || shown.show === "curl";
+        const scale = signed ? diverging(colours) : sequential(colours), range = spread(shown.map, signed);
+        p.heat(shown.map, shown.fine, {scale, range, alpha: 1});
+        bar.show({speed: "‖s‖, per unit length", divergence: "div s", curl: "curl s", error: "‖s − s*‖, the error"}[shown.show], scale, range);
+      } else {
+        const scale = shade(colours.density, colours.dark ? 0.85 : 0.9, colours);
+        p.heat(shown.logDensity.map((v) => Math.exp(0.28 * (v - top))), shown.fine, {scale, range: [0, 1]});
+        bar.show("log p below its maximum, nats", (t) => scale(Math.exp(-0.28 * 12 * (1 - t))), [-12, 0]);
+      }
+      p.contours(shown.logDensity, shown.fine, LEVELS.map((below) => top - below), {colour: other ? colours.ink : colours.accent, alpha: other ? 0.22 : 0.3});
+      const ink = other && shown.show !== "curl" && shown.show !== "divergence" ? (colours.dark ? "#ffffff" : "#10131c") : colours.arrow;
+      if (state.lines === "arrows") p.arrows(shown.score, shown.n, {colour: ink});
+      if (state.lines === "streamlines") p.streamlines(shown.score, shown.n, {colour: ink});
+    };
+    context.onTheme(() => plot.refresh());
+
+    function tell() {
+      const state = context.state;
+      const sizes = Array.from({length: N * N}, (_, k) => Math.hypot(shown.score[2 * k], shown.score[2 * k + 1]));
+      const largest = Math.max(...sizes), still = sizes.indexOf(Math.min(...sizes));
+      const where = [still % N, Math.floor(still / N)].map((k) => (-3 + 6 * k / (N - 1)).toFixed(2)).join(", ");
+      const list = [
+        ["Noise level σ", String(state.sigma), "the density is that of x₀ + σz"],
+        ["Largest ‖s‖", largest.toPrecision(3), "of the arrows that are drawn"],
+        ["Calmest arrow", `${Math.min(...sizes).toPrecision(2)} at (${where})`, "the score vanishes at modes and between them"],
+      ];
+      if (shown.fisher) list.push(["Fisher divergence", shown.fisher.text, "E ½‖s − s*‖² over fresh draws, one standard error"]);
+      if (shown.map) {
+        const [low, high] = [Math.min(...shown.map), Math.max(...shown.map)];
+        list.push([{speed: "‖s‖", divergence: "div s", curl: "curl s", error: "‖s − s*‖"}[shown.show], `${low.toPrecision(3)} … ${high.toPrecision(3)}`, "least and greatest on the map"]);
+      }
+      numbers.show(list);
+      const name = DENSITIES.find(([id]) => id === state.density)?.[1] ?? "the run's density";
+      plot.describe(`Score field of ${name} at noise level ${state.sigma}, ${METHODS.find(([id]) => id === state.method)[1]}. `
+        + `Largest length ${largest.toPrecision(3)}${shown.fisher ? `, Fisher divergence to the truth ${shown.fisher.text}` : ""}.`);
+    }
+
+    // Controls
+    const set = (patch, how = {commit: true}) => context.set(patch, how);
+    const density = select("Density", DENSITIES, "mixture", (value) => set({density: value}));
+    const method = select("Score", METHODS, "exact", (value) => set({method: value}));
+    const sigma = slider("Noise level σ", {min: 0.02, max: 5, log: true, value: 0.3}, (value, how) => set({sigma: value}, how));
+    const show = radio("Colour shows", MAPS, "density", (value) => set({show: value}));
+    const lines = radio("Over it", [["arrows", "Arrows"], ["streamlines", "Streamlines"], ["none", "Nothing"]], "arrows", (value) => set({lines: value}));
+    const width = slider("Kernel width", {min: 0.1, max: 10, log: true, value: 1, format: (v) => `${v} × median distance`}, (value, how) => set({width: value}, how));
+    const spread1 = slider("Width of this mode", {min: 0.05, max: 1.5, log: true, value: 0.3}, (value, how) => change(2, value, how));
+    const weight = slider("Weight of this mode", {min: 0.1, max: 10, log: true, value: 1}, (value, how) => change(3, value, how));
+    const add = button("Add a mode", () => {
+      const modes = context.state.modes, angle = 2.4 * modes.length;
+      picked = modes.length;
+      set({modes: [...modes, [2 * Math.cos(angle), 2 * Math.sin(angle), 0.3, 1].map((v) => Number(v.toFixed(3)))]});
+      context.announce(`Mode ${picked + 1} added.`);
+      grips[picked]?.element.focus();
+    });
+    const remove = button("Remove this one", () => {
+      const modes = context.state.modes.filter((_, k) => k !== picked);
+      context.announce(`Mode ${picked + 1} removed.`);
+      picked = Math.max(0, picked - 1);
+      set({modes});
+    });
+    const upload = file("A CSV of two columns or more", ".csv,.tsv,.txt,text/csv", async (content, name) => {
+      try {
+        const found = await post("/api/tables", {text: content, name});
+        context.clear();
+        remember(found, content, name);
+        columns(found.columns);
+        set({density: "table", table: found.id, columns: found.columns.slice(0, 2).join(",")});
+        context.announce(`${name}: ${found.rows} rows, ${found.columns.length} columns of numbers.`);
+      } catch (error) { context.fail(error); }
+    }, {hint: "It is read on this machine and kept nowhere else. Columns are scaled to mean 0 and standard deviation 1."});
+    const first = select("Across", [], "", (value) => set({columns: `${value},${context.state.columns.split(",")[1]}`}));
+    const second = select("Up", [], "", (value) => set({columns: `${context.state.columns.split(",")[0]},${value}`}));
+    const columns = (names) => { first.fill(names); second.fill(names); };
+    const ofMixture = node("div", {className: "group-part"}, node("p", {className: "hint", text: "Drag a mode, or focus it and use the arrow keys."}), spread1.element, weight.element, node("div", {className: "row"}, add.element, remove.element));
+    const ofTable = node("div", {className: "group-part"}, upload.element, first.element, second.element);
+    panel.append(
+      group("Noise", sigma.element),
+      group("What it is the score of", density.element, ofMixture, ofTable),
+      group("How it is obtained", method.element, width.element),
+      group("What is drawn", show.element, lines.element),
+    );
+
+    function change(place, value, how) {
+      set({modes: context.state.modes.map((mode, k) => (k === picked ? mode.map((each, m) => (m === place ? value : each)) : mode))}, how);
+    }
+
+    function placeGrips(state) {
+      const wanted = state.density === "mixture" ? state.modes.length : 0;
+      while (grips.length > wanted) grips.pop().remove();
+      while (grips.length < wanted) {
+        const k = grips.length;
+        grips.push(grip(plot, {
+          label: `Mode ${k + 1}`, limit: 2.95,
+          moved: ([x, y], how) => set({modes: context.state.modes.map((mode, m) => (m === k ? [x, y, mode[2], mode[3]] : mode))}, how),
+          chosen: () => { if (picked !== k) { picked = k; pick(context.state); } },
+        }));
+      }
+      if (wanted) state.modes.forEach((mode, k) => grips[k].set(mode));
+      pick(state);
+    }
+
+    function pick(state) {
+      if (state.density !== "mixture") return;
+      picked = Math.min(picked, state.modes.length - 1);
+      grips.forEach((each, k) => each.element.setAttribute("aria-pressed", String(k === picked)));
+      spread1.set(state.modes[picked][2]);
+      weight.set(state.modes[picked][3]);
+      remove.enable(state.modes.length > 1);
+      add.enable(state.modes.length < 24);
+    }
+
+    return {
+      update(state) {
+        density.set(state.density);
+        method.set(state.method);
+        sigma.set(state.sigma);
+        show.set(state.show);
+        lines.set(state.lines);
+        width.set(state.width);
+        ofMixture.hidden = state.density !== "mixture";
+        ofTable.hidden = state.density !== "table";
+        width.element.hidden = state.method !== "kernel";
+        placeGrips(state);
+        // What a hand moves is drawn at once; the server's numbers follow, only the last of them.
+        if (state.density === "mixture" && state.method === "exact" && state.show === "density") {
+          shown = {...closed.field(state.modes, state.sigma, N), n: N, show: "density", fisher: null};
+          shown.fine = FINE;
+          shown.logDensity = closed.field(state.modes, state.sigma, FINE).logDensity;
+          plot.refresh();
+        }
+        server.ask(body(state));
+        code.ask(body(state));
+      },
+      unmount() { server.stop(); code.stop(); plot.stop(); },
+    };
+  },
+};
+
+/* The range of a map without its most extreme hundredth, about zero where the sign matters. */
+function spread(values, signed) {
+  const sorted = Float32Array.from(values).sort(), at = (q) => sorted[Math.round(q * (sorted.length - 1))];
+  if (!signed) return [0, at(0.985) || 1];
+  const most = Math.max(Math.abs(at(0.02)), Math.abs(at(0.98)), 1e-6);
+  return [-most, most];
+}
+
+/* Tables are kept in this browser, so that a link to one works after the server was started anew. */
+function remember(found, content, name) {
+  try { localStorage.setItem(`scorefield.table.${found.id}`, JSON.stringify({text: content, name})); } catch { /* too large: the file is asked for again */ }
+}

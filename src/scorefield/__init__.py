@@ -5,6 +5,7 @@ how its walks go, what it can tell, and the laws that all of it obeys.
 """
 
 from . import (
+    box,
     calculus,
     closed,
     data,
@@ -73,6 +74,7 @@ __all__ = [
     "Tangent",
     "Torus",
     "UNet",
+    "box",
     "calculus",
     "closed",
     "data",
@@ -102,3 +104,12 @@ __all__ = [
     "training",
     "walk",
 ]
+
+
+def __getattr__(name: str):
+    """`scorefield.estimators` when it is first asked for: it needs scikit-learn, which is neither light nor always there."""
+    if name == "estimators":
+        from importlib import import_module
+
+        return import_module(".estimators", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -60,6 +60,9 @@ def sample(
         write = _writer(path, found)
         write(how.sample(found.model, n, shape=found.shape, seed=seed, label=label))
         typer.echo(f"{n} samples in {path}")
+        if out is None:
+            one = "" if how.classes is None else " --label 3 (one class),"
+            typer.echo(f"Others: --seed {seed + 1},{one} -n {4 * n}; as numbers: --out samples.npy")
 
 
 sample.__doc__ = f"{sample.__doc__}\n\n    Samplers: {', '.join(kind.__name__ for kind in known().values())}."

@@ -6,6 +6,7 @@ limits and intended use are its maker's to say, in notes that follow.
 
 import inspect
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,22 +15,31 @@ from torch import nn
 
 from ..box import place
 from ..checkpoints import facts, load, read_log
+from ..samplers import default
+from .drawing import Drawing
 from .find import find, names
-from .measure import shown
 
 
 def card(run: Path, *, name: str, notes: str = "", trust: tuple[str, ...] = ("scorefield",)) -> str:
     """The Markdown of a run's card, with the table of its report.json if it has one, and the notes.
+
+    What the notes say before their first heading opens the card; without it the recipe's first line does.
 
     >>> print(card(Path("moons"), name="moons").splitlines()[0])
     # moons
     """
     about, model = facts(run, trust=trust), load(run, trust=trust)
     report = place(run) / "report.json"
-    parts = [f"# {name}", _claim(about), "![samples](samples.png)", _origin(name, about, model, place(run))]
+    claim, *sections = re.split(r"^(?=## )", notes, maxsplit=1, flags=re.M)
+    parts = [
+        f"# {name}",
+        claim.strip() or _claim(about),
+        "![samples](samples.png)",
+        _origin(name, about, model, place(run)),
+    ]
     if report.exists():
         parts += ["## Evaluation", _evaluation(name, json.loads(report.read_bytes()))]
-    return "\n\n".join([*parts, notes.strip()]).strip() + "\n"
+    return "\n\n".join([*parts, *map(str.strip, sections)]).strip() + "\n"
 
 
 def command(recipe: Callable[..., Any], word: str, arguments: Mapping[str, Any]) -> str:
@@ -75,6 +85,8 @@ def _origin(name: str, about: Mapping[str, Any], model: nn.Module, folder: Path)
     word = about.get("recipe")
     if word in names():
         rows.append(("command", f"`{command(find(word), word, arguments)}`"))
+    if isinstance(about.get("sampling"), Drawing):
+        rows.append(("drawing", _drawing(about["sampling"])))
     if "seed" in about:
         rows.append(("seed", str(about["seed"])))
     log = read_log(folder)
@@ -84,11 +96,19 @@ def _origin(name: str, about: Mapping[str, Any], model: nn.Module, folder: Path)
     return "\n".join(["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in rows)])
 
 
+def _drawing(how: Drawing) -> str:
+    sampler = how.sampler or default(how.steps)
+    guided = "" if how.weight == 1 else f", guided by {how.weight:g} where {how.low:g} ≤ σ/α ≤ {how.high:g}"
+    return f"{how.steps} steps of `{sampler}`{guided}"
+
+
 def _evaluation(name: str, report: Mapping[str, Any]) -> str:
     """The table of the report."""
     lines = [f"`scorefield evaluate {name}`, of these very weights; ± is one standard error.", ""]
     lines += ["| | model | real data | |", "|---|---|---|---|"]
     for key, each in report["measures"].items():
-        cells = shown(each["value"], each["error"]), shown(each["reference"]), each["meaning"]
-        lines.append(f"| {key.replace('_', ' ')} | {' | '.join(cells)} |")
+        error, real = each["error"], each["reference"]
+        value = f"{each['value']:.3g}" + ("" if error is None else f" ± {error:.2g}")
+        real = "" if real is None else f"{real:.3g}"
+        lines.append(f"| {key.replace('_', ' ')} | {value} | {real} | {each['meaning']} |")
     return "\n".join(lines)

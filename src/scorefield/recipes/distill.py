@@ -18,12 +18,12 @@ from ..data import batches
 from ..distillation import Critic, Neighbours, Renoise, TrajectoryDistillation, nodes, trajectories
 from ..errors import RangeError, RunError
 from ..guidance import Free
-from ..metrics import Judge, frechet_distance
 from ..models import Denoiser
 from ..samplers import Multistep
 from ..training import Power
 from .drawing import Drawing
 from .experiment import Experiment, Finished, Show, seeded
+from .fidelity import fidelity
 from .find import find, names
 from .measure import Measure, Measures, distances
 
@@ -183,14 +183,5 @@ def _judge(finished: Finished, judge_steps: int) -> Callable[[Tensor], Measures]
     if rows.labels is None:
         judged = partial(distances, real=rows.held_out, fresh=[rows.train[: len(rows.held_out)]])
         return lambda samples: {f"_{name}": each for name, each in judged(samples).items()}
-    classes = int(rows.labels.max()) + 1
-    judge = Judge.fit(rows.train, rows.labels, classes=classes, steps=judge_steps, seed=seed)
-    real = judge.features(rows.held_out)
-    order = torch.randperm(len(rows.train), generator=torch.Generator().manual_seed(0))[: finished.count]
-    floor = frechet_distance(judge.features(rows.train[order]), real).value
-
-    def frechet(samples: Tensor) -> Measures:
-        found = frechet_distance(judge.features(samples), real)
-        return {"": Measure(found.value, found.error, floor, "Fréchet distance to held-out images")}
-
-    return frechet
+    distance = fidelity(rows, count=finished.count, judge_steps=judge_steps, seed=seed)
+    return lambda samples: {"": distance(samples)}

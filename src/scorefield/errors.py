@@ -13,6 +13,7 @@
     │   └── LockedError      a run that another process is training
     ├── StorageError         disk full, or a place that cannot be written                    (OSError)
     ├── MemoryLimitError     out of memory, with the batch size to try                       (MemoryError)
+    ├── ExportError          a graph that does not give what its model gives
     └── MissingPackageError  an optional package that is not installed                       (ImportError)
 
 Every message says object, what, got, wanted and remedy: ``Hutchinson(probes=0): probes must be at least 1.``
@@ -72,6 +73,10 @@ class StorageError(ScorefieldError, OSError):
 
 class MemoryLimitError(ScorefieldError, MemoryError):
     """Out of memory, with the batch size to try."""
+
+
+class ExportError(ScorefieldError):
+    """A graph that does not give what its model gives, or that quantisation ruined."""
 
 
 class MissingPackageError(ScorefieldError, ImportError):

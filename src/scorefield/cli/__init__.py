@@ -46,6 +46,7 @@ def app(words: Sequence[str] = ()) -> Any:
 
     from . import commands
     from .explore import explore
+    from .export import export
     from .pack import pack
     from .restore import restore
 
@@ -70,6 +71,7 @@ def app(words: Sequence[str] = ()) -> Any:
     program.command("restore")(restore)
     program.command("explore")(explore)
     program.command("pack")(pack)
+    program.command("export")(export)
     if command == "doctor" and word and (word in recipes or word.partition(":")[0].endswith(".py")):
         looking = typer.Typer(rich_markup_mode=None)
         looking.command(word, help=f"Examine, untrained: {story(find(word))}")(_looking(find(word)))

@@ -9,9 +9,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..errors import DivergedError, MemoryLimitError, MissingPackageError, ScorefieldError, StorageError
+from ..errors import DivergedError, ExportError, MemoryLimitError, MissingPackageError, ScorefieldError, StorageError
 
-FAILED = (DivergedError, MemoryLimitError, MissingPackageError, StorageError)
+FAILED = (DivergedError, ExportError, MemoryLimitError, MissingPackageError, StorageError)
 TRACEBACK = "SCOREFIELD_TRACEBACK"
 
 

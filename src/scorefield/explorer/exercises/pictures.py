@@ -1,0 +1,131 @@
+"""Pictures as plain numbers, which the page draws: planes of arrows and points, curves, and bars.
+
+Numbers are rounded to four digits, so that a picture is a few kilobytes.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+Points = Float[Tensor, "n 2"]
+Field = Callable[[Points], Points]
+
+
+class Picture(ABC):
+    """Something to draw, with a title and, in words, what it shows."""
+
+    title: str
+
+    @abstractmethod
+    def plain(self) -> dict[str, Any]:
+        """As the page gets it."""
+
+
+@dataclass(frozen=True)
+class Plane(Picture):
+    """A square of the plane of half width ``reach``: heat or contours, arrows, paths and points over each other.
+
+    ``values`` is a grid of numbers, row by row from below, drawn as contours, or as heat with zero in the middle where ``signed``.
+    """
+
+    title: str
+    reach: float
+    arrows: tuple[Points, Points] | None = None
+    values: Float[Tensor, "rows columns"] | None = None
+    signed: bool = False
+    points: tuple[tuple[str, Points], ...] = ()
+    paths: tuple[Points, ...] = ()
+
+    def plain(self) -> dict[str, Any]:
+        arrows = None if self.arrows is None else {"at": rounded(self.arrows[0]), "by": rounded(self.arrows[1])}
+        return {
+            "kind": "plane",
+            "title": self.title,
+            "reach": self.reach,
+            "arrows": arrows,
+            "values": None if self.values is None else rounded(self.values),
+            "signed": self.signed,
+            "points": [{"name": name, "at": rounded(at)} for name, at in self.points],
+            "paths": [rounded(path) for path in self.paths],
+        }
+
+
+@dataclass(frozen=True)
+class Curves(Picture):
+    """Curves over one axis. ``mark`` is a place on it that a line shows."""
+
+    title: str
+    across: str
+    up: str
+    x: Sequence[float] | Tensor
+    lines: tuple[tuple[str, Sequence[float] | Tensor], ...]
+    logarithmic: bool = False
+    mark: float | None = None
+
+    def plain(self) -> dict[str, Any]:
+        return {
+            "kind": "curves",
+            "title": self.title,
+            "across": self.across,
+            "up": self.up,
+            "x": rounded(torch.as_tensor(self.x)),
+            "lines": [{"name": name, "y": rounded(torch.as_tensor(y))} for name, y in self.lines],
+            "logarithmic": self.logarithmic,
+            "mark": self.mark,
+        }
+
+
+@dataclass(frozen=True)
+class Bars(Picture):
+    """Numbers side by side, each with its name and its standard error."""
+
+    title: str
+    unit: str
+    bars: tuple[tuple[str, float, float], ...]
+
+    def plain(self) -> dict[str, Any]:
+        bars = [{"name": name, "value": value, "error": error} for name, value, error in self.bars]
+        return {"kind": "bars", "title": self.title, "unit": self.unit, "bars": bars}
+
+
+def rounded(x: Tensor) -> list:
+    """Nested lists of numbers with four digits.
+
+    >>> rounded(torch.tensor([[1 / 3, 2.0]]))
+    [[0.3333, 2.0]]
+    """
+    if x.ndim > 1:
+        return [rounded(row) for row in x]
+    return [float(f"{value:.4g}") for value in x.double().tolist()]
+
+
+def lattice(reach: float, n: int) -> Points:
+    """n × n points of a square of half width ``reach``, row by row from below, in float64.
+
+    >>> lattice(1.0, 2).tolist()
+    [[-1.0, -1.0], [1.0, -1.0], [-1.0, 1.0], [1.0, 1.0]]
+    """
+    side = torch.linspace(-reach, reach, n, dtype=torch.float64)
+    y, x = torch.meshgrid(side, side, indexing="ij")
+    return torch.stack([x, y], -1).reshape(-1, 2)
+
+
+def arrows(field: Field, reach: float, n: int = 17) -> tuple[Points, Points]:
+    """A field's arrows at the middles of n × n cells.
+
+    >>> at, by = arrows(lambda x: -x, 1.0, 2)
+    >>> by[0].tolist()
+    [0.5, 0.5]
+    """
+    at = lattice(reach * (1 - 1 / n), n)
+    return at, field(at)
+
+
+def heights(function: Callable[[Points], Float[Tensor, "n"]], reach: float, n: int = 49) -> Float[Tensor, "n n"]:
+    """A function's values on n × n points, row by row from below."""
+    return function(lattice(reach, n)).reshape(n, n)

@@ -1,0 +1,44 @@
+"""The routes of the exercises: the questions, and after an answer was committed, the reveal."""
+
+from typing import Any
+
+from fastapi import APIRouter
+
+from ..wire import Wire
+from . import EXERCISES, find
+
+router = APIRouter(prefix="/api/exercises")
+
+
+class AnswerRequest(Wire):
+    """A committed answer: a choice's number, or an estimate. ``value`` is where the dial stands, at its own place unless given."""
+
+    answer: float
+    value: float | None = None
+
+
+@router.get("")
+def questions() -> list[dict[str, Any]]:
+    """Every question in the order of the story, without what its reveal says."""
+    return [each.plain() for each in EXERCISES]
+
+
+@router.post("/{key}")
+def reveal(key: str, sent: AnswerRequest) -> dict[str, Any]:
+    """Whether the answer is right, the numbers and pictures that show it, why, and the code.
+
+    ``right`` and ``agrees`` are about the dial's own place.
+    """
+    exercise = find(key)
+    own = exercise.shown()
+    shown = own if sent.value is None else exercise.shown(sent.value)
+    return {
+        **shown.plain(),
+        "right": own.right,
+        "agrees": exercise.answer.agrees(sent.answer, own.right),
+        "why": exercise.why,
+        "formula": exercise.formula,
+        "source": exercise.source.plain(),
+        "code": exercise.code,
+        "link": exercise.link,
+    }

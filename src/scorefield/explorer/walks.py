@@ -1,0 +1,143 @@
+"""The routes of the walk: particles released in a score, what a longer walk gains, and the lines of Python that do the same.
+
+Samplers for one static score walk in that of p_σ; samplers that come down the noise levels walk from noise to p_0.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any
+
+import torch
+from fastapi import APIRouter, Request, Response
+from pydantic import Field
+from torch import Tensor
+
+from ..errors import RangeError
+from ..models import Denoiser
+from ..noises import VP
+from ..samplers import Sampler
+from ..samplers.langevin import Static
+from ..samplers.named import sampler as named
+from ..tensors import Streams, normal
+from . import methods, walking
+from .densities import Chosen, Place, Sigma
+from .fields import HALF
+from .held import Held
+from .lines import lines
+from .methods import Method, Points, Score
+from .walking import Draw, Event, Release
+from .wire import Wire
+
+router = APIRouter(prefix="/api")
+
+
+class WalkRequest(Wire):
+    """A walk: in which density's score, by which method, how, how far, and from where."""
+
+    density: Chosen = Chosen()
+    method: Method = "exact"
+    sigma: Annotated[Sigma, Field(description="the noise level of the score that a static sampler walks in")] = 0.1
+    width: Annotated[float, Field(ge=0.1, le=10, description="of the kernel, in median distances")] = 1.0
+    run: str = ""
+    sampler: Annotated[str, Field(max_length=200)] = "Heun()"
+    n: Annotated[int, Field(ge=2, le=walking.MOST_POINTS)] = 400
+    evaluations: Annotated[int, Field(ge=1, le=walking.MOST_EVALUATIONS)] = 40
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    start: tuple[Place, Place] | None = None
+    frames: Annotated[int, Field(ge=2, le=walking.MOST_FRAMES)] = 200
+
+    @property
+    def release(self) -> Release:
+        """What is released."""
+        return Release(self.n, self.evaluations, self.seed, self.start, self.frames)
+
+
+class Level:
+    """The score of p_σ by a method, as a walk takes it, with its energy where the method knows one."""
+
+    shape = (2,)
+
+    def __init__(self, score: Score, energy: Callable[[Points], Tensor] | None):
+        self.score = score
+        if energy is not None:
+            self.energy = energy
+
+    def __call__(self, x: Points) -> Points:
+        return self.score(x).to(x.dtype)
+
+
+@router.post("/walk")
+async def walk(wanted: WalkRequest, request: Request) -> Response:
+    """The walk as lines: plan, states, and end or exploded."""
+    return await lines(_walk(request.app.state.held, wanted))
+
+
+@router.post("/walk/ladder")
+async def ladder(wanted: WalkRequest, request: Request) -> Response:
+    """The distance at the end of walks of fewer evaluations, a line each; for samplers that come down the noise levels."""
+    return await lines(_ladder(request.app.state.held, wanted))
+
+
+def _walk(held: Held, wanted: WalkRequest) -> Iterator[Event]:
+    sampler = named(wanted.sampler)
+    yield from walking.events(
+        model(held, wanted, sampler), sampler, wanted.release, target(held, wanted, sampler), HALF
+    )
+
+
+def _ladder(held: Held, wanted: WalkRequest) -> Iterator[Event]:
+    sampler = named(wanted.sampler)
+    found = model(held, wanted, sampler)
+    if not isinstance(found, Denoiser):
+        raise RangeError(f"{sampler}: a static walk has one length; its distances come with its states.")
+    yield from walking.ladder(found, sampler, wanted.release, target(held, wanted, sampler))
+
+
+def model(held: Held, wanted: WalkRequest, sampler: Sampler) -> Callable[..., Tensor]:
+    """What the sampler walks in: the score of p_σ, or a denoiser at every noise level, exact ones under `VP`.
+
+    Raises: RangeError for a sampler that comes down the noise levels of a kernel score, which knows one.
+    """
+    if isinstance(sampler, Static):
+        score = methods.score(held, wanted.density, wanted.method, wanted.sigma, width=wanted.width, run=wanted.run)
+        return Level(score, _energy(held, wanted))
+    if wanted.method == "kernel":
+        raise RangeError(
+            f"{sampler}: a kernel score knows one noise level; choose a Langevin sampler, or another score."
+        )
+    return denoiser(held, wanted)
+
+
+def denoiser(held: Held, wanted: WalkRequest) -> Denoiser:
+    """The denoiser of a density by a method other than kernels. Raises: RangeError for a network that was not trained yet."""
+    if wanted.method == "exact":
+        return held.density(wanted.density, wanted.run).denoiser(VP())
+    if wanted.method == "run":
+        return held.planar(wanted.run).model  # type: ignore[return-value]
+    found = held.models.get(f"{wanted.method} {wanted.density.key} {wanted.run}")
+    if found is None:
+        raise RangeError(
+            f"{wanted.method} of {wanted.density.name}: it has not been trained yet; the view Field trains it."
+        )
+    return found
+
+
+def target(held: Held, wanted: WalkRequest, sampler: Sampler) -> Draw:
+    """Draws of where the walk ought to end: of p_σ for a static sampler, else of the density itself."""
+    density = held.density(wanted.density, wanted.run)
+
+    def draw(n: int, streams: Streams) -> Points:
+        x = density.sample(n, streams).float()
+        return x + wanted.sigma * normal(x, streams) if isinstance(sampler, Static) else x
+
+    return draw
+
+
+def _energy(held: Held, wanted: WalkRequest) -> Callable[[Points], Tensor] | None:
+    if wanted.method == "kernel":
+        return None
+    known: Any = denoiser(held, wanted)
+    if getattr(known, "energy", None) is None:
+        return None
+    t = known.noise.time(torch.tensor(wanted.sigma, dtype=torch.float64))
+    alpha = float(known.noise.scales(t)[0])
+    return lambda x: known.energy(alpha * x, t)

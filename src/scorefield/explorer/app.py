@@ -14,7 +14,7 @@ from fastapi.staticfiles import StaticFiles
 
 from .. import __version__
 from ..server.problems import Refused, install, response
-from . import fields
+from . import routes
 from .held import Held
 
 STATIC = Path(__file__).parent / "static"
@@ -56,11 +56,7 @@ def application(run: Path | None = None) -> FastAPI:
     app.state.held = Held(run)
     app.middleware("http")(_guarded)
 
-    @app.get("/api/about")
-    def about(request: Request) -> dict:
-        return request.app.state.held.about()
-
-    for part in (fields,):
+    for part in (routes,):
         app.include_router(part.router)
     app.mount("/", StaticFiles(directory=STATIC, html=True), name="static")
     return app

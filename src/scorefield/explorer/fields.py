@@ -8,7 +8,6 @@ The Fisher divergence E ½‖s − s*‖² is a mean over draws of p_σ, the sam
 from typing import Annotated, Any, Literal
 
 import torch
-from fastapi import APIRouter, Request
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
@@ -19,10 +18,7 @@ from . import methods
 from .densities import Chosen, Sigma
 from .held import Held
 from .methods import Method, Points, Score
-from .tables import read
 from .wire import Wire, packed
-
-router = APIRouter(prefix="/api")
 
 HALF = 3.0
 """The page shows the square from −HALF to HALF."""
@@ -44,36 +40,22 @@ class FieldRequest(Wire):
     fine: Annotated[int, Field(ge=2, le=160)] = 80
 
 
-class TableRequest(Wire):
-    """The text of a CSV."""
-
-    text: str
-    name: Annotated[str, Field(max_length=200)] = "table"
-
-
-@router.post("/field")
-def field(wanted: FieldRequest, request: Request) -> dict[str, Any]:
-    """The field on a lattice, rows from the bottom up, with log p_σ and the map, each n × n."""
-    held: Held = request.app.state.held
+def drawn(held: Held, wanted: FieldRequest) -> dict[str, Any]:
+    """The field on a lattice, rows from the bottom up, with log p_σ and the map, each n × n, and the largest arrow."""
     score = methods.score(held, wanted.density, wanted.method, wanted.sigma, width=wanted.width, run=wanted.run)
     truth = methods.truth(held, wanted.density, wanted.sigma, wanted.run)
     x, fine = lattice(wanted.n), lattice(wanted.fine)
     with torch.no_grad():
-        density = held.density(wanted.density, wanted.run)
-        log_density = density.log_density(fine, 1.0, wanted.sigma)
-        answer: dict[str, Any] = {"score": packed(score(x)), "log_density": packed(log_density), "half": HALF}
-    if wanted.show != "density":
-        answer["map"] = packed(_mapped(wanted.show, score, truth, fine))
-    answer["fisher"] = None if wanted.method == "exact" else _estimate(fisher(held, wanted))
-    return answer
-
-
-@router.post("/tables")
-def tables(sent: TableRequest, request: Request) -> dict[str, Any]:
-    """Reads a CSV and keeps it, while the server runs: its id and its numeric columns."""
-    table = read(sent.text, sent.name)
-    request.app.state.held.keep(table)
-    return {"id": table.id, "name": table.name, "columns": table.columns, "rows": len(table.values)}
+        s = score(x)
+        log_density = held.density(wanted.density, wanted.run).log_density(fine, 1.0, wanted.sigma)
+    return {
+        "half": HALF,
+        "score": packed(s),
+        "largest": float(s.norm(dim=1).max()),
+        "log_density": packed(log_density),
+        "map": None if wanted.show == "density" else packed(_mapped(wanted.show, score, truth, fine)),
+        "fisher": None if wanted.method == "exact" else _estimate(fisher(held, wanted)),
+    }
 
 
 def fisher(held: Held, wanted: FieldRequest) -> Estimate:

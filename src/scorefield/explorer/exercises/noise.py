@@ -138,10 +138,10 @@ def _targets(sigma: float) -> Shown:
             Plane(
                 "Likeliest sources of one noisy point",
                 4.0,
-                (at, level**2 * exact[None]),
-                heights(lambda x: density.log_density(x, 1.0, sigma), 4.0).exp(),
+                values=heights(lambda x: density.log_density(x, 1.0, sigma), 4.0).exp(),
                 points=(("sources", sources[likely]), ("the noisy point", at)),
                 paths=rays,
+                jumps=(torch.cat([at, at + level**2 * exact]),),
             ),
         ),
     )

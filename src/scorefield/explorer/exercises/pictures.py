@@ -30,28 +30,30 @@ class Picture(ABC):
 class Plane(Picture):
     """A square of the plane of half width ``reach``: heat or contours, arrows, paths and points over each other.
 
-    ``values`` is a grid of numbers, row by row from below, drawn as contours, or as heat with zero in the middle where ``signed``.
+    ``arrows`` belong to a lattice of the square, row by row from below, and so do ``values``: contours, or a map of colours, with
+    zero in the middle where ``signed``. ``jumps`` are single arrows, from here to there.
     """
 
     title: str
     reach: float
-    arrows: tuple[Points, Points] | None = None
+    arrows: Points | None = None
     values: Float[Tensor, "rows columns"] | None = None
     signed: bool = False
     points: tuple[tuple[str, Points], ...] = ()
     paths: tuple[Points, ...] = ()
+    jumps: tuple[Points, ...] = ()
 
     def plain(self) -> dict[str, Any]:
-        arrows = None if self.arrows is None else {"at": rounded(self.arrows[0]), "by": rounded(self.arrows[1])}
         return {
             "kind": "plane",
             "title": self.title,
             "reach": self.reach,
-            "arrows": arrows,
+            "arrows": None if self.arrows is None else rounded(self.arrows),
             "values": None if self.values is None else rounded(self.values),
             "signed": self.signed,
             "points": [{"name": name, "at": rounded(at)} for name, at in self.points],
             "paths": [rounded(path) for path in self.paths],
+            "jumps": [rounded(jump) for jump in self.jumps],
         }
 
 
@@ -115,15 +117,13 @@ def lattice(reach: float, n: int) -> Points:
     return torch.stack([x, y], -1).reshape(-1, 2)
 
 
-def arrows(field: Field, reach: float, n: int = 17) -> tuple[Points, Points]:
-    """A field's arrows at the middles of n × n cells.
+def arrows(field: Field, reach: float, n: int = 19) -> Points:
+    """A field's arrows on a lattice of n × n points.
 
-    >>> at, by = arrows(lambda x: -x, 1.0, 2)
-    >>> by[0].tolist()
-    [0.5, 0.5]
+    >>> arrows(lambda x: -x, 1.0, 2)[0].tolist()
+    [1.0, 1.0]
     """
-    at = lattice(reach * (1 - 1 / n), n)
-    return at, field(at)
+    return field(lattice(reach, n))
 
 
 def heights(function: Callable[[Points], Float[Tensor, "n"]], reach: float, n: int = 49) -> Float[Tensor, "n n"]:

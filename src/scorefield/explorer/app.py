@@ -14,7 +14,8 @@ from fastapi.staticfiles import StaticFiles
 
 from .. import __version__
 from ..server.problems import Refused, install, response
-from . import routes
+from . import images, references, routes, training, walks
+from .exercises import routes as exercises
 from .held import Held
 
 STATIC = Path(__file__).parent / "static"
@@ -56,7 +57,7 @@ def application(run: Path | None = None) -> FastAPI:
     app.state.held = Held(run)
     app.middleware("http")(_guarded)
 
-    for part in (routes,):
+    for part in (routes, images, exercises, references, walks, training):
         app.include_router(part.router)
     app.mount("/", StaticFiles(directory=STATIC, html=True), name="static")
     return app

@@ -49,6 +49,7 @@ def app(words: Sequence[str] = ()) -> Any:
     from .export import export
     from .pack import pack
     from .restore import restore
+    from .serve import serve
 
     program = typer.Typer(
         help="Learn the score ∇log p from samples, and use it.", no_args_is_help=True, rich_markup_mode=None,
@@ -69,6 +70,7 @@ def app(words: Sequence[str] = ()) -> Any:
     program.command("tune")(commands.tune)
     program.command("evaluate")(commands.evaluate)
     program.command("restore")(restore)
+    program.command("serve")(serve)
     program.command("explore")(explore)
     program.command("pack")(pack)
     program.command("export")(export)

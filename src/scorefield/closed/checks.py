@@ -74,6 +74,15 @@ def masses(weights: Shaped[Tensor, "..."] | None, x: Points) -> Float[Tensor, "b
     return mass * (len(x) / mass.sum())
 
 
+def labelled(clusters: Shaped[Tensor, "..."] | None, x: Points) -> None:
+    """Raises: ShapeError unless there is one label a row, or none at all.
+
+    >>> labelled(None, torch.zeros(2, 1))
+    """
+    if clusters is not None and clusters.shape != x.shape[:1]:
+        raise ShapeError(f"clusters of shape {tuple(clusters.shape)} for {len(x)} rows: wanted ({len(x)},).")
+
+
 def names_of(names: Sequence[str], size: int) -> tuple[str, ...]:
     """The names given, or theta[1] … theta[p]. Raises: ShapeError for another number of names than parameters.
 

@@ -1,11 +1,7 @@
 """What a fit knows: a score with its parameters, their errors, and what a reader should be warned of.
 
-    criterion      n ℓ̄(θ̂) + tr(B⁻¹ S),  S = n M: unbiased for n times the objective on fresh data
-                   Matsuda, Uehara & Hyvärinen (2021), JMLR 22, SMIC, arXiv:1905.05976; the trace penalty is that of Takeuchi (1976)
-    jackknife      θ̂_(−i) = θ̂ + (Σ_{k≠i} r_k H_k)⁻¹ r_i u_i
-    bootstrap      θ̂* = θ̂ − (Σ c_i r_i H_i)⁻¹ Σ c_i r_i u_i, counts c multinomial
-
-Both are exact for families (a Newton step on a quadratic) and one step for other models; all replications are one batched solve.
+criterion      n ℓ̄(θ̂) + tr(B⁻¹ S),  S = n M: unbiased for n times the objective on fresh data
+               Matsuda, Uehara & Hyvärinen (2021), JMLR 22, SMIC, arXiv:1905.05976; the trace penalty is that of Takeuchi (1976)
 """
 
 from dataclasses import dataclass
@@ -15,9 +11,10 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from ..errors import DataError, RangeError
-from ..tensors import Draws, uniform
+from ..errors import RangeError
+from ..tensors import Draws
 from . import notes as noted
+from . import resampling
 from .checks import data
 from .family import Family, Numbers, Parameters, Points
 from .inference import Estimates, Inference
@@ -80,6 +77,14 @@ class Fitted(Inference):
         self.problem.domain.check(points)
         return torch.cat([rows.losses(self.theta) for rows, _ in self.problem.chunks(points)])
 
+    @cached_property
+    def weights(self) -> Numbers:
+        """How much each row counts: the observation weights, times p(x_i; θ̂)ᶜ after `windham`; of mean 1."""
+        if not self.problem.tuning:
+            return self.mass
+        parts = (rows.tilt(self.theta) * part for rows, (part,) in self.problem.chunks(self.x, self.mass))  # type: ignore[attr-defined]
+        return torch.cat(list(parts))
+
     @property
     def objective(self) -> float:
         """The mean of ℓ(θ̂) on the data that were fitted."""
@@ -93,7 +98,12 @@ class Fitted(Inference):
 
     @property
     def criterion(self) -> float:
-        """n ℓ̄ + tr(B⁻¹ S): smaller is better, between models with the same data, domain and weight."""
+        """n ℓ̄ + tr(B⁻¹ S): smaller is better, between models with the same data, domain and weight.
+
+        Raises: RangeError after `windham`, whose estimate minimises nothing; compare `losses` on fresh rows.
+        """
+        if self.problem.tuning:
+            raise RangeError("criterion after windham: no objective was minimised; compare losses on fresh rows.")
         return len(self.x) * self.objective + self.penalty
 
     @cached_property
@@ -110,63 +120,35 @@ class Fitted(Inference):
         model = self.problem.model
         return model.improper(self.theta) if isinstance(model, Family) else None
 
-    def jackknife(self) -> Estimates:
-        """θ̂ without each row in turn: bias-corrected estimates and their covariance (n − 1)/n Σ (θ̂_(−i) − mean)². In one pass."""
-        n, total = len(self.x), len(self.x) * self.bread
-        moves = []
-        for rows, (mass, pulls) in self.problem.chunks(self.x, self.mass, self.pulls):
-            own = rows.hessians(self.theta)[:, self.free][:, :, self.free] * mass[:, None, None]
-            moves.append(torch.linalg.solve(total - own, pulls[..., None])[..., 0])
-        move = torch.cat(moves)
-        theta = self.theta.clone()
-        theta[self.free] = theta[self.free] - (n - 1) * move.mean(0)
-        gaps = move - move.mean(0)
-        return Estimates(self.names, theta, self._whole(gaps.T @ gaps * ((n - 1) / n)))
+    def jackknife(self, *, refits: bool = False) -> Estimates:
+        """θ̂ without each row (or cluster) in turn: bias-corrected, with the covariance (n − 1)/n Σ (θ̂_(−i) − mean)².
 
-    def bootstrap(self, replications: int = 1000, generator: Draws | None = None) -> Float[Tensor, "replications p"]:
-        """θ̂* of resampled rows (or clusters), all replications at once: counts times the H_i and u_i as matrix products.
-
-        Their covariance and quantiles are those of the estimate. Raises: RangeError for fewer than 2 replications, DataError if
-        a resampled system is singular.
+        One Newton step each, all in one batched solve: exact for families, to O(1/n²) for other models and after `windham`, where
+        ``refits`` go to the end, at n times the cost. Raises: DataError for one cluster or if too little is left without a row,
+        DivergedError for a refit that does not arrive.
         """
-        if replications < 2:
-            raise RangeError(f"bootstrap(replications={replications}): at least 2; 1000 for intervals.")
-        if self.clusters is None:
-            which, kinds = torch.arange(len(self.x)), len(self.x)
-        else:
-            labels, which = self.clusters.unique(return_inverse=True)
-            kinds = len(labels)
-        place = uniform(self.theta.new_empty(replications, kinds), generator)
-        counts = torch.zeros_like(place).scatter_add_(1, (place * kinds).long().clamp(max=kinds - 1), 0 * place + 1)
-        counts = counts[:, which]
-        size = int(self.free.sum())
-        left, right = self.theta.new_zeros(replications, size * size), counts @ self.pulls
-        start = 0
-        for rows, (mass,) in self.problem.chunks(self.x, self.mass):
-            own = rows.hessians(self.theta)[:, self.free][:, :, self.free].flatten(1) * mass[:, None]
-            left = left + counts[:, start : start + len(mass)] @ own
-            start += len(mass)
-        move, info = torch.linalg.solve_ex(left.reshape(-1, size, size), right[..., None])
-        if bool((info != 0).any()) or not bool(move.isfinite().all()):
-            raise DataError(
-                f"bootstrap: {int((info != 0).sum())} of {replications} resamples do not identify all parameters; "
-                "use the sandwich, or a smaller model."
-            )
-        theta = self.theta.repeat(replications, 1)
-        theta[:, self.free] = theta[:, self.free] - move[..., 0]
-        return theta
+        return resampling.jackknife(self, refits)
 
-    def _whole(self, covariance: Float[Tensor, "q q"]) -> Float[Tensor, "p p"]:
-        full = torch.zeros_like(self.covariance)
-        full[self.free[:, None] & self.free] = covariance.flatten()
-        return full
+    def bootstrap(
+        self, replications: int = 1000, generator: Draws | None = None, *, refits: bool = False
+    ) -> Float[Tensor, "replications p"]:
+        """θ̂* of resampled rows (or clusters), all replications at once: counts times derivatives and pulls as matrix products.
+
+        Their covariance and quantiles are those of the estimate. One Newton step is exact for families and leaves O(1/n) of a move
+        of n^{−1/2} otherwise; ``refits`` go to the end. Raises: RangeError for fewer than 2 replications, DataError if a
+        resampled system is singular, DivergedError for a refit that does not arrive.
+        """
+        return resampling.bootstrap(self, replications, generator, refits)
 
     @cached_property
     def efficiency(self) -> float:
         """The variance of maximum likelihood over that of score matching, in the worst direction: an estimate from the data.
 
-        By information, Cov[∂ log p/∂θ], which needs no normalising constant if the model is right.
+        By information, Cov[∂ log p/∂θ], which needs no normalising constant if the model is right. Raises: RangeError after `windham`,
+        for rows with outliers do not show the model's information.
         """
+        if self.problem.tuning:
+            raise RangeError("efficiency after windham: outliers hide the information; see fit on the rows that count.")
         return noted.efficiency(self)
 
     @cached_property
@@ -182,8 +164,11 @@ class Fitted(Inference):
         if self.readable is not None:
             lines += ["", str(self.readable)]
         lines.append("")
-        lines.append(
-            f"objective {self.objective:.6g} a row   criterion {self.criterion:.6g} (penalty {self.penalty:.3g})"
-        )
-        lines.append(f"efficiency against maximum likelihood, worst direction, estimated: {self.efficiency:.2g}")
+        if self.problem.tuning:
+            low = int((self.weights < 0.01).sum())
+            lines.append(f"Windham weights, tuning {self.problem.tuning:g}: {low} of {n} rows count less than 0.01")
+        else:
+            penalty = f"(penalty {self.penalty:.3g})"
+            lines.append(f"objective {self.objective:.6g} a row   criterion {self.criterion:.6g} {penalty}")
+            lines.append(f"efficiency against maximum likelihood, worst direction, estimated: {self.efficiency:.2g}")
         return "\n".join(lines + [f"! {note}" for note in self.notes])

@@ -17,12 +17,12 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from ..domains import Domain, Weight
-from ..errors import DataError, DivergedError, ShapeError
-from .checks import data, held, masses, names_of, solvable
-from .family import Family, LogDensity, Parameters
+from ..errors import DataError, DivergedError
+from .checks import data, held, labelled, masses, names_of, solvable
+from .family import Family, LogDensity, Numbers, Parameters, Points
 from .fitted import Fitted
 from .moments import gather
-from .rows import Rows, problem
+from .rows import Problem, Rows, problem
 
 Part = tuple[Rows, tuple[Tensor, ...]]
 
@@ -59,8 +59,7 @@ def fit(
     case = problem(model, points, domain, weight).affine(points)
     case.domain.check(points)
     mass = masses(weights, points)
-    if clusters is not None and clusters.shape != mass.shape:
-        raise ShapeError(f"clusters of shape {tuple(clusters.shape)} for {len(points)} rows: wanted ({len(points)},).")
+    labelled(clusters, points)
     names = names_of(case.model.names, case.size(points))
     free, values = held(fixed, names, points)
     size = int(free.sum())
@@ -69,6 +68,24 @@ def fit(
             f"fit of {size} parameters to {len(points)} rows: more rows than parameters are needed for standard errors; "
             "fix some, or take a smaller model."
         )
+    return fit_checked(case, points, mass, clusters, names, free, values, tolerance, steps)
+
+
+def fit_checked(
+    case: Problem,
+    points: Points,
+    mass: Numbers,
+    clusters: Shaped[Tensor, "..."] | None,
+    names: tuple[str, ...],
+    free: Shaped[Tensor, "p"],
+    values: Parameters,
+    tolerance: float = 1e-10,
+    steps: int = 100,
+) -> Fitted:
+    """`fit` for what was checked, where n may be less than p: each error then stands for itself, and joint tests do not.
+
+    Raises: as `fit`, for a combination that is not identified, and for Newton's method.
+    """
     whole: list[Part] | None = list(case.chunks(points, mass)) if points.numel() * len(names) <= 2**22 else None
 
     def parts():
@@ -83,11 +100,16 @@ def fit(
         theta, bread = _newton(parts, start, free, names, tolerance, steps)
     pulls = torch.cat([rows.gradients(theta)[:, free] * part[:, None] for rows, (part,) in parts()])
     covariance = torch.zeros_like(bread.new_empty(len(names), len(names)))
-    covariance[free[:, None] & free] = _sandwich(bread, pulls, clusters).flatten()
+    covariance[free[:, None] & free] = sandwich(bread, pulls, clusters).flatten()
     return Fitted(case, names, theta, covariance, free, bread, pulls, points, mass, clusters)
 
 
-def _sandwich(bread: Float[Tensor, "p p"], pulls: Float[Tensor, "n p"], clusters: Tensor | None) -> Tensor:
+def sandwich(bread: Float[Tensor, "p p"], pulls: Float[Tensor, "n p"], clusters: Tensor | None) -> Tensor:
+    """V over free parameters, from the derivative B of the mean pull. Raises: DataError for a single cluster.
+
+    >>> sandwich(torch.eye(1), torch.tensor([[1.0], [-1.0]]), None)
+    tensor([[1.]])
+    """
     n = len(pulls)
     if clusters is not None:
         kinds, which = clusters.unique(return_inverse=True)

@@ -40,17 +40,17 @@ def notes(fitted: "Fitted") -> Iterator[str]:
             "the weight does not vanish at the boundary, where integration by parts leaves a term that is not counted: "
             "biased unless the density itself vanishes there. Use Axes() or Distance()."
         )
-    worst = fitted.efficiency
+    worst = 1.0 if fitted.problem.tuning else fitted.efficiency
     if worst < 0.1:
         yield (
             f"about {1 / worst:,.0f} times the rows are needed here that maximum likelihood would need in the worst direction: "
             "modes far apart, or statistics that vary where the data are not. Use a likelihood, or noise the data (sf.Denoising, "
             "sf.Diffusion)."
         )
-    scale = fitted.bread.diagonal().sqrt()
-    spectrum = torch.linalg.eigvalsh(fitted.bread / scale / scale[:, None])
-    if float(spectrum[0]) < 1e-8 * len(spectrum):
-        yield f"nearly not identified: condition {float(spectrum[-1] / spectrum[0]):.1e} after scaling. Fix or drop a parameter."
+    scale = fitted.bread.norm(dim=0).sqrt()
+    spectrum = torch.linalg.svdvals(fitted.bread / scale / scale[:, None])
+    if float(spectrum[-1]) < 1e-8 * len(spectrum):
+        yield f"nearly not identified: condition {float(spectrum[0] / spectrum[-1]):.1e} after scaling. Fix or drop a parameter."
     row, share = _largest(_leverages(fitted))
     if share > _SHARE + 20 / n:
         yield f"row {row} alone makes {100 * share:.0f} % of the information: look at it before using the estimates."
@@ -72,7 +72,7 @@ def _leverages(fitted: "Fitted") -> Tensor:
     parts = []
     for rows, (mass,) in fitted.problem.chunks(fitted.x, fitted.mass):
         own = rows.hessians(fitted.theta)[:, fitted.free][:, :, fitted.free]
-        parts.append(mass * torch.einsum("bpq,pq->b", own, inverse))
+        parts.append(mass * torch.einsum("bpq,qp->b", own, inverse))
     return torch.cat(parts).clamp(min=0)
 
 

@@ -112,12 +112,46 @@ class GeneralRows(Rows):
 
 
 @dataclass(frozen=True, eq=False)
+class TiltedRows(Rows):
+    """Windham's equation for a family: ρ u((1 + c) θ) with ρ = exp(c θ·T − ``level``), and its derivative ρ ((1 + c) H + c u Tᵀ).
+
+    ``losses`` are those of θ itself, of which this is not the gradient.
+    """
+
+    rows: AffineRows
+    tuning: float
+    level: float
+
+    def tilt(self, theta: Parameters) -> Numbers:
+        """ρ of each row: near zero where the model finds it unlikely."""
+        return (self.tuning * (self.rows.values @ theta) - self.level).exp()
+
+    def losses(self, theta: Parameters) -> Numbers:
+        return self.rows.losses(theta)
+
+    def gradients(self, theta: Parameters) -> Statistics:
+        return self.tilt(theta)[:, None] * self.rows.gradients((1 + self.tuning) * theta)
+
+    def hessians(self, theta: Parameters) -> Hessians:
+        curve = (1 + self.tuning) * self.tilt(theta)[:, None, None] * self.rows.hessians(theta)
+        return curve + self.tuning * torch.einsum("bp,bq->bpq", self.gradients(theta), self.rows.values)
+
+    def statistics(self, theta: Parameters) -> Statistics:
+        return self.rows.values
+
+
+@dataclass(frozen=True, eq=False)
 class Problem:
-    """A model, the domain of the data and the weight: what score matching means for them."""
+    """A model, the domain of the data and the weight: what score matching means for them.
+
+    ``tuning`` and ``level`` are Windham's c and the logarithm of his weights' scale; with c = 0 rows count as they are.
+    """
 
     model: Family | LogDensity
     domain: Domain
     weight: Weight
+    tuning: float = 0.0
+    level: float = 0.0
 
     def __post_init__(self):
         _forward()
@@ -137,7 +171,8 @@ class Problem:
         value, slope, bend = along(
             x, self.domain, lambda y: torch.cat([model.statistics(y), model.base(y)[:, None]], 1)
         )
-        return AffineRows(value[:, 0, :-1], slope[..., :-1], bend[..., :-1], slope[..., -1], bend[..., -1], w, w_slopes)
+        rows = AffineRows(value[:, 0, :-1], slope[..., :-1], bend[..., :-1], slope[..., -1], bend[..., -1], w, w_slopes)
+        return TiltedRows(rows, self.tuning, self.level) if self.tuning else rows
 
     def chunks(self, x: Points, *parts: Tensor) -> Iterator[tuple[Rows, tuple[Tensor, ...]]]:
         """The rows in chunks of bounded memory, each with its share of tensors that go along."""

@@ -10,6 +10,7 @@ throughout. Casting a weight copies thousands of numbers, against millions of pr
 every operation, it costs nothing to speak of. In float64 the same layers are exact.
 """
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -26,6 +27,8 @@ class Conv(nn.Conv2d):
     def __init__(self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1):
         super().__init__(inputs, outputs, kernel, stride=stride, padding=kernel // 2)
         self.inputs, self.outputs, self.kernel = inputs, outputs, kernel
+        # As the images are laid out: a tenth less time for one of them.
+        self.weight.data = self.weight.data.contiguous(memory_format=torch.channels_last)
 
     def forward(self, x: Float[Tensor, "batch inputs height width"]) -> Float[Tensor, "batch outputs h w"]:
         """An image of ``outputs`` channels."""

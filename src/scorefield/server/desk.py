@@ -60,6 +60,13 @@ class Ticket:
         """Whether nobody waits for it any more, or it has its answer."""
         return self.gone or self.answer.done()
 
+    def take(self, room: int) -> tuple[int, int]:
+        """The next of its rows that are to be computed, ``room`` of them at most."""
+        start, stop = self.pieces.popleft()
+        if stop - start > room:
+            self.pieces.appendleft((start + room, stop))
+        return start, min(stop, start + room)
+
     def end(self, _: object = None) -> None:
         """Tells who reads the states that there are no more."""
         if self.states is not None:
@@ -78,6 +85,11 @@ class Batch:
     def rows(self) -> int:
         """How many rows it has."""
         return sum(stop - start for _, start, stop in self.pieces)
+
+    @property
+    def cost(self) -> float:
+        """Its part of the costs of its requests."""
+        return sum(ticket.cost * (stop - start) / ticket.n for ticket, start, stop in self.pieces)
 
     @property
     def header(self) -> dict[str, Any]:
@@ -101,8 +113,10 @@ class Desk:
     def __init__(self, capacity: int, largest: int, timeout: float = math.inf):
         self.capacity, self.largest, self.timeout = capacity, largest, timeout
         self.waiting: deque[Ticket] = deque()
+        self.begun: list[Ticket] = []
         self.closed = False
         self.rate: float | None = None
+        self.work = 0.0
         self.accepted = 0
         self.retried = 0
         self._arrived = asyncio.Event()
@@ -117,7 +131,8 @@ class Desk:
             seconds = str(max(1, min(LONGEST, math.ceil(wait))))
             words = f"{len(self.waiting)} requests wait, {self.capacity} may; what waits takes {wait:.3g} s: try again in {seconds} s."
             raise Refused(429, "Busy", words, headers={"Retry-After": seconds})
-        ticket.pieces.extend((a, min(a + self.largest, ticket.n)) for a in range(0, ticket.n, self.largest))
+        ticket.pieces.append((0, ticket.n))
+        self.work += ticket.cost
         self.waiting.append(ticket)
         self.accepted += 1
         self._arrived.set()
@@ -125,31 +140,32 @@ class Desk:
     @property
     def wait(self) -> float:
         """Seconds that the work in line takes, at the rate of late; 0 while none is known."""
-        if not self.rate:
-            return 0.0
-        return sum(each.cost * sum(b - a for a, b in each.pieces) / each.n for each in self.waiting) / self.rate
+        return max(0.0, self.work) / self.rate if self.rate else 0.0
 
     async def next(self) -> Batch:
         """The next batch, as soon as there is one."""
-        while not self.waiting:
+        while not self.waiting and not self.begun:
             self._arrived.clear()
             await self._arrived.wait()
+        self.waiting.extend(self.begun)  # behind all that came while their last piece was computed
+        self.begun.clear()
         first = self.waiting.popleft()
-        chosen = [(first, *first.pieces.popleft())]
+        chosen = [(first, *first.take(self.largest))]
         room, behind = self.largest - (chosen[0][2] - chosen[0][1]), []
         if first.key != id(first) and room:
             others: deque[Ticket] = deque()
             while self.waiting and room:
                 ticket = self.waiting.popleft()
-                if ticket.key == first.key and ticket.pieces[0][1] - ticket.pieces[0][0] <= room:
-                    chosen.append((ticket, *ticket.pieces.popleft()))
+                if ticket.key == first.key:
+                    chosen.append((ticket, *ticket.take(room)))
                     room -= chosen[-1][2] - chosen[-1][1]
                     behind += [ticket] * bool(ticket.pieces)
                 else:
                     others.append(ticket)
             self.waiting.extendleft(reversed(others))
-        self.waiting.extend([first] * bool(first.pieces) + behind)
+        self.begun += [first] * bool(first.pieces) + behind
         batch = Batch(next(self._numbers), chosen)
+        self.work -= batch.cost
         for ticket, _, _ in chosen:
             ticket.batches.add(batch)
         return batch
@@ -214,7 +230,8 @@ class Desk:
         self.retried += 1
         ticket.key = id(ticket)
         ticket.pieces.appendleft((start, stop))
-        if ticket not in self.waiting:
+        self.work += ticket.cost * (stop - start) / ticket.n
+        if ticket not in self.waiting and ticket not in self.begun:
             self.waiting.appendleft(ticket)
         self._arrived.set()
 
@@ -224,9 +241,11 @@ class Desk:
         self._forget(ticket)
 
     def _forget(self, ticket: Ticket) -> None:
+        self.work -= ticket.cost * sum(stop - start for start, stop in ticket.pieces) / ticket.n
         ticket.pieces.clear()
-        if ticket in self.waiting:
-            self.waiting.remove(ticket)
+        for line in (self.waiting, self.begun):
+            if ticket in line:
+                line.remove(ticket)
 
     def _leave(self, batch: Batch) -> None:
         for ticket, _, _ in batch.pieces:
@@ -234,7 +253,7 @@ class Desk:
 
     def _learn(self, batch: Batch, seconds: float) -> None:
         """The rate at which work is done, averaged over some ten batches."""
-        now = sum(t.cost * (stop - start) / t.n for t, start, stop in batch.pieces) / max(seconds, 1e-6)
+        now = batch.cost / max(seconds, 1e-6)
         self.rate = now if self.rate is None else 0.9 * self.rate + 0.1 * now
 
 

@@ -62,12 +62,12 @@ class Served:
         """The event shape; () if the run does not tell."""
         return tuple(self.about.get("data", {}).get("shape", getattr(self.model, "shape", None) or ()))
 
-    @property
+    @cached_property
     def scaling(self) -> Scaling:
         """The way to the data's units."""
         return self.about.get("scaling", Scaling.identity())
 
-    @property
+    @cached_property
     def drawing(self) -> Drawing:
         """How the recipe chose to draw."""
         return self.about.get("sampling", Drawing())

@@ -19,11 +19,12 @@ from torch import Tensor
 
 from . import data
 from .errors import RangeError, ShapeError
-from .exact import Density
+from .exact import Density, Mixture
 from .models import Times, Values
 from .tensors import Draws, expand
 
 Nodes = Float[Tensor, "nodes"]
+ROWS = 256
 FLOOR = 1e-4
 """Noise below this is taken as this by `Rings`, whose formula divides by it: far below every width that it draws."""
 
@@ -70,24 +71,32 @@ class Cloud(Planar):
 
     def score(self, x: Values, alpha: Times | float = 1.0, sigma: Times | float = 0.0) -> Values:
         x64, a, s = _scaled(self, x, alpha, sigma)
-        _, responsible, means = self._responsible(x64, a, s)
-        return ((a * responsible @ means - x64) / (a**2 * self.std**2 + s**2)).to(x.dtype)
+        return ((a * self._responsible(x64, a, s)[1] - x64) / (a**2 * self.std**2 + s**2)).to(x.dtype)
 
     def sample(self, n: int, generator: Draws | None = None) -> Values:
-        from .exact import Mixture
-
         return Mixture(self.weights, self.means, self.std**2 * torch.eye(2).to(self.means)).sample(n, generator)
 
-    def _responsible(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _responsible(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """(log p_t(x), Σ_k r_k m_k), in blocks of rows that stay in the cache."""
         means, weights = self.means.double(), self.weights.double()
-        variance = alpha**2 * self.std**2 + sigma**2
-        squares = (x**2).sum(1, keepdim=True) - 2 * alpha * (x @ means.T) + alpha**2 * (means**2).sum(1)
-        logits = (weights / weights.sum()).log() - squares / (2 * variance) - (2 * math.pi * variance).log()
-        return logits.logsumexp(1), logits.softmax(1), means
+        means, weights = means.to(x.device), (weights / weights.sum()).to(x.device)
+        right = torch.cat([means, torch.ones_like(means[:, :1])], 1) * weights[:, None]
+        found = []
+        for y, a, s in zip(x.split(ROWS), alpha.split(ROWS), sigma.split(ROWS)):
+            variance = a**2 * self.std**2 + s**2
+            half = 0.5 * (means**2).sum(1)
+            logits = torch.addmm(-(a**2) * half, a * y, means.T).div_(variance)
+            top = logits.detach().amax(1, keepdim=True)
+            sums = logits.sub_(top).exp_() @ right
+            log = (
+                top - 0.5 * (y**2).sum(1, keepdim=True) / variance + sums[:, 2:].log() - (2 * math.pi * variance).log()
+            )
+            found.append(torch.cat([log, sums[:, :2] / sums[:, 2:]], 1))
+        both = torch.cat(found)
+        return both[:, 0], both[:, 1:]
 
     def _both(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-        log, responsible, means = self._responsible(x, alpha, sigma)
-        center = responsible @ means
+        log, center = self._responsible(x, alpha, sigma)
         gain = alpha * self.std**2 / (alpha**2 * self.std**2 + sigma**2)
         return log, center + gain * (x - alpha * center)
 

@@ -31,7 +31,7 @@ def explore(
             raise MissingPackageError(f"explore: {error.name} is missing: pip install 'scorefield[serve]'.") from error
         app = application(None if run is None else box.place(run))
         listening = _listening(port)
-        address = f"http://{HOST}:{listening.getsockname()[1]}/"
+        address = f"http://{HOST}:{listening.getsockname()[1]}/{app.state.held.opening}"
         typer.echo(f"scorefield explorer at {address} (Ctrl-C ends it)")
         if not no_browser:
             typer.launch(address)

@@ -58,6 +58,15 @@ def drawn(held: Held, wanted: FieldRequest) -> dict[str, Any]:
     }
 
 
+def missing(held: Held, wanted: FieldRequest) -> str | None:
+    """What this request needs and nobody has given yet: "table", "network", or None."""
+    if wanted.density.name == "table" and wanted.density.table and wanted.density.table not in held.tables:
+        return "table"
+    if wanted.method in ("energy", "network") and not methods.trained(held, wanted.density, wanted.method, wanted.run):
+        return "network"
+    return None
+
+
 def fisher(held: Held, wanted: FieldRequest) -> Estimate:
     """E ½‖s − s*‖² at σ over draws of p_σ that no method was fitted to."""
     score = methods.score(held, wanted.density, wanted.method, wanted.sigma, width=wanted.width, run=wanted.run)

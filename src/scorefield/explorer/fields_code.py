@@ -30,7 +30,7 @@ def field(wanted: FieldRequest) -> Snippet:
     True
     """
     begin = head(wanted.density, "from scorefield import plots", "from scorefield.tensors import Streams, normal")
-    lines = [begin, density(wanted.density, wanted.run), f"sigma = {wanted.sigma:g}", *_score(wanted), ""]
+    lines = [begin, density(wanted.density, wanted.run), f"sigma = {wanted.sigma:g}", *score(wanted), ""]
     lines += ["x = plots.fields.lattice((-3, 3, -3, 3), 40).double()"]
     lines += ['print(f"largest arrow {score(x).norm(dim=1).max():.3g}")']
     if wanted.method != "exact":
@@ -93,7 +93,12 @@ def density(chosen: Chosen, run: str = "") -> str:
     }[chosen.name]
 
 
-def _score(wanted: FieldRequest) -> list[str]:
+def score(wanted: FieldRequest) -> list[str]:
+    """The lines that make ``score`` at ``sigma``.
+
+    >>> score(FieldRequest())
+    ['score = lambda x: density.score(x, 1.0, sigma)']
+    """
     if wanted.method == "exact":
         return ["score = lambda x: density.score(x, 1.0, sigma)"]
     if wanted.method == "kernel":
@@ -104,8 +109,17 @@ def _score(wanted: FieldRequest) -> list[str]:
             f"kernel = sf.closed.CurlFree(sf.closed.IMQ({wanted.width:g} * sf.closed.median_width(x)))",
             f"score = sf.closed.KernelScore(kernel, sf.closed.NuMethod({methods.KERNEL_STEPS})).fit(x)",
         ]
+    return [*model(wanted), *_LEVEL]
+
+
+def model(wanted: FieldRequest) -> list[str]:
+    """The lines that make ``model``, a denoiser: a run's, or one that learns from the density.
+
+    >>> model(FieldRequest(method="run", run="rings"))
+    ['model = sf.load("rings")']
+    """
     if wanted.method == "run":
-        return [f"model = sf.load({json.dumps(wanted.run or 'moons')})", *_LEVEL]
+        return [f"model = sf.load({json.dumps(wanted.run or 'moons')})"]
     network = f"sf.MLP(2, {learned.WIDTH}, {learned.DEPTH}{', out=1' if wanted.method == 'energy' else ''})"
     network = f"sf.Energy({network})" if wanted.method == "energy" else network
     return [
@@ -113,7 +127,6 @@ def _score(wanted: FieldRequest) -> list[str]:
         f"model = sf.Preconditioned({network}, sf.EDM({learned.SIGMA_MAX:g}), sf.models.edm)",
         f"data = sf.data.batches(density.sample({learned.ROWS}, Streams(0, range({learned.ROWS}))), {learned.BATCH})",
         f"model = sf.fit(model, sf.Diffusion(), data, steps={learned.STEPS}, learning_rate={learned.RATE:g})",
-        *_LEVEL,
     ]
 
 

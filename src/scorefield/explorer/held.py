@@ -107,6 +107,15 @@ class Held:
         runs = [_described(each) for each in (*given, *boxed)]
         return {"version": __version__, "run": None if self.given is None else self.given.name, "runs": runs}
 
+    @property
+    def opening(self) -> str:
+        """The link to open first: the field of the run that was given, its images, or the plain page."""
+        if self.given is None:
+            return ""
+        if self.given.planar:
+            return f"#/field?density={self.given.density.name}&method=run"
+        return "#/images" if len(self.given.shape) == 3 else ""
+
     def opened(self, name: str = "") -> Opened:
         """The run of this name: that which the explorer was given, or one in the box; "" is the given one.
 

@@ -13,9 +13,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ..closed import IMQ, CurlFree, KernelScore, NuMethod, median_width
-from ..errors import RangeError
 from ..exact import Density
 from ..models import Denoiser
+from ..server.problems import Refused
 from ..tensors import Streams, normal
 from .densities import Chosen
 from .held import Held
@@ -32,7 +32,7 @@ def truth(held: Held, chosen: Chosen, sigma: float, run: str = "") -> Score:
 
 
 def score(held: Held, chosen: Chosen, method: Method, sigma: float, *, width: float = 1.0, run: str = "") -> Score:
-    """The score of the chosen density at σ by a method. Raises: RangeError for a network that has not been trained yet."""
+    """The score of the chosen density at σ by a method. Raises: Refused, Untrained, for a network nobody trained yet."""
     if method == "exact":
         return truth(held, chosen, sigma, run)
     if method == "kernel":
@@ -40,10 +40,17 @@ def score(held: Held, chosen: Chosen, method: Method, sigma: float, *, width: fl
         return held.models.get(key) or held.models.put(key, kernel(held.density(chosen, run), sigma, width))
     if method == "run":
         return at_level(held.planar(run).model, sigma)  # type: ignore[arg-type]
-    model = held.models.get(f"{method} {chosen.key} {run}")
+    model = trained(held, chosen, method, run)
     if model is None:
-        raise RangeError(f"{method} of {chosen.name}: it has not been trained for this density yet; press Train.")
+        raise Refused(
+            409, "Untrained", f"{method} for {chosen.name}: nobody has trained it yet; POST /api/field/train."
+        )
     return at_level(model, sigma)
+
+
+def trained(held: Held, chosen: Chosen, method: Method, run: str = "") -> Denoiser | None:
+    """The network that was trained for this density, or None; `learned.learn` trains one."""
+    return held.models.get(f"{method} {chosen.key} {run}")
 
 
 def kernel(density: Density, sigma: float, width: float = 1.0, rows: int = KERNEL_ROWS) -> Score:

@@ -54,8 +54,9 @@ def tables(sent: TableRequest, request: Request) -> dict[str, Any]:
 
 @router.post("/field")
 def field(wanted: FieldRequest, request: Request) -> dict[str, Any]:
-    """The field, the density under it, and a map."""
-    return fields.drawn(held(request), wanted)
+    """The field, the density under it, and a map; or {"missing": …} where the page must first train a network or send a table."""
+    missing = fields.missing(held(request), wanted)
+    return {"missing": missing} if missing else fields.drawn(held(request), wanted)
 
 
 @router.post("/field/code")

@@ -31,6 +31,7 @@ import {read, write} from "./lib/state.js";
 
 const VIEWS = [
   ["field", "Field"],
+  ["point", "One noisy point"],
 ];
 
 const element = (id) => document.getElementById(id);

@@ -1,9 +1,10 @@
 /* Colours: those of the theme from the style sheet, and scales whose steps look alike to the eye.
 
-   sequential   from the paper to the strongest, monotone in lightness (after viridis by van der Walt and Smith, 2015, CC0)
+   sequential   from the paper to the strongest, monotone in lightness, never so strong that an arrow over it is lost
    diverging    two hues of equal strength about the paper, for numbers with a sign */
 
-const VIRIDIS = [[68, 1, 84], [72, 40, 120], [62, 74, 137], [49, 104, 142], [38, 130, 142], [31, 158, 137], [53, 183, 121], [110, 206, 88], [181, 222, 43], [253, 231, 37]];
+const LIGHT = [[255, 255, 255], [226, 238, 247], [186, 216, 235], [138, 187, 221], [98, 150, 208], [82, 112, 190], [96, 78, 166]];
+const DARK = [[20, 24, 33], [38, 38, 84], [46, 66, 132], [38, 102, 148], [32, 136, 140], [64, 164, 112], [142, 178, 74]];
 
 export function theme() {
   const style = getComputedStyle(document.documentElement);
@@ -30,7 +31,7 @@ function between(stops, t) {
 
 /* Each scale is a function of t in [0, 1] to [r, g, b]. */
 export function sequential(colours = theme()) {
-  const stops = colours.dark ? VIRIDIS : [...VIRIDIS].reverse();
+  const stops = colours.dark ? DARK : LIGHT;
   return (t) => between(stops, t);
 }
 

@@ -146,13 +146,14 @@ export function table(caption) {
   };
 }
 
-/* The usual page of a view: a picture, controls beside it, and what comes below. */
+/* The usual page of a view: a picture, controls beside it, numbers under those (`side`), and what comes below. */
 export function layout(root) {
+  const side = node("section", {className: "side", "aria-label": "Numbers"});
   const stage = node("section", {className: "stage", "aria-label": "Picture"});
   const panel = node("section", {className: "panel", "aria-label": "Controls"});
-  const below = node("section", {className: "below", "aria-label": "Numbers and code"});
-  root.replaceChildren(node("div", {className: "workbench"}, stage, panel), below);
-  return {stage, panel, below};
+  const below = node("section", {className: "below", "aria-label": "Code"});
+  root.replaceChildren(node("div", {className: "workbench"}, stage, node("div", {className: "beside"}, panel, side)), below);
+  return {stage, panel, side, below};
 }
 
 export const group = (title, ...children) =>

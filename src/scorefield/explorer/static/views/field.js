@@ -1,13 +1,13 @@
 /* Field: a density, how its score is obtained, and how noise smooths it. Modes of a mixture follow the hand in the browser's own
    arithmetic; every picture that rests is the server's. */
 
-import {latest, post, unpack} from "../lib/api.js";
+import {latest, post, stream, unpack} from "../lib/api.js";
 import {button, file, group, layout, node, radio, select, slider, table} from "../lib/controls.js";
 import {showCode} from "../lib/code.js";
 import {diverging, sequential, shade, theme} from "../lib/colour.js";
 import * as closed from "../lib/densities.js";
 import {grip} from "../lib/handles.js";
-import {LEVELS, Plot, legend} from "../lib/plot.js";
+import {LEVELS, Plot, bilinear, legend} from "../lib/plot.js";
 import {choice, number, rows, text} from "../lib/state.js";
 
 export const DENSITIES = [
@@ -18,7 +18,7 @@ const METHODS = [
   ["exact", "Exact, in closed form"], ["kernel", "Kernel, from 300 points"], ["energy", "Energy network"],
   ["network", "Denoising network"], ["run", "A trained run"],
 ];
-const MAPS = [["density", "Density"], ["speed", "|s|"], ["divergence", "Divergence"], ["curl", "Curl"], ["error", "Error"]];
+const MAPS = [["density", "Density"], ["speed", "‖s‖"], ["divergence", "div s"], ["curl", "curl s"], ["error", "Error"]];
 const N = 40, FINE = 80;
 
 const parameters = {
@@ -49,27 +49,71 @@ export default {
   parameters,
 
   mount(root, context) {
-    const {stage, panel, below} = layout(root);
+    const {stage, panel, side, below} = layout(root);
     const plot = new Plot(stage, {label: "The score field"});
     const bar = legend(stage);
+    const readout = node("p", {className: "note readout", text: "Point at the picture to read the score there."});
+    stage.append(readout);
     const numbers = table("What is seen");
-    below.append(numbers.element);
+    side.append(numbers.element);
     const code = showCode(below, "/api/field/code", {failed: context.fail});
-    let shown = null;       // {score, logDensity, map, fisher, n, fine}
-    let grips = [], picked = 0;
+    let subject = "";
+    let shown = null;       // {score, logDensity, largest, map, fisher, n, fine}
+    let grips = [], picked = 0, training = null, resting = 0, resent = "";
 
     const body = (state) => ({
       density: chosen(state), method: state.method, sigma: state.sigma, width: state.width, run: state.run, show: state.show, n: N, fine: FINE,
     });
     const server = latest("/api/field", (answer, asked, more) => {
+      if (answer.missing === "network" && !more && !training) learn(context.state);
+      if (answer.missing === "table" && !more) resend(context.state);
+      if (answer.missing) return;
       shown = {
         score: unpack(answer.score), logDensity: unpack(answer.log_density), map: answer.map && unpack(answer.map),
-        fisher: answer.fisher, n: N, fine: FINE, show: asked.show,
+        largest: answer.largest, fisher: answer.fisher, n: N, fine: FINE, show: asked.show,
       };
       context.clear();
       plot.refresh();
       if (!more) tell();
-    }, (error) => { context.fail(error); });
+    }, context.fail);
+
+    /* A network that nobody trained for this density yet is trained while one watches; another choice stops it. */
+    function learn(state) {
+      clearTimeout(resting);
+      resting = setTimeout(async () => {
+        training?.abort();
+        const mine = training = new AbortController();
+        progress.hidden = false;
+        progress.lastChild.value = 0;
+        context.announce("Training begins.");
+        try {
+          for await (const line of stream("/api/field/train", {density: chosen(state), kind: state.method, run: state.run}, {signal: mine.signal})) {
+            if (line.kind === "failed") throw new Error(line.message);
+            progress.lastChild.value = line.step / line.steps;
+            progress.firstChild.textContent = `Training: step ${line.step} of ${line.steps}, loss ${line.loss.toPrecision(3)}`;
+            server.ask(body(context.state));
+          }
+          context.announce("Training is over.");
+        } catch (error) {
+          if (error.name !== "AbortError") context.fail(error);
+        }
+        if (training === mine) { progress.hidden = true; training = null; }
+      }, 250);
+    }
+
+    /* A table that a new server does not know yet is sent again from this browser's own memory. */
+    async function resend(state) {
+      const kept = recall(state.table);
+      if (!kept || resent === state.table) {
+        context.fail(new Error("This link shows a table that is not on this computer: choose the CSV file again."));
+        return;
+      }
+      resent = state.table;
+      try {
+        columns((await post("/api/tables", kept)).columns);
+        if (context.state.table === state.table) { first.set(state.columns.split(",")[0]); second.set(state.columns.split(",")[1]); server.ask(body(context.state)); }
+      } catch (error) { context.fail(error); }
+    }
 
     plot.paint = (p) => {
       if (!shown) return;
@@ -92,10 +136,17 @@ export default {
     };
     context.onTheme(() => plot.refresh());
 
+    plot.box.addEventListener("pointermove", (event) => {
+      if (!shown) return;
+      const box = plot.canvas.getBoundingClientRect(), [x, y] = plot.data(event.clientX - box.left, event.clientY - box.top);
+      const [a, b] = bilinear(shown.score, shown.n, x, y);
+      readout.textContent = `At (${x.toFixed(2)}, ${y.toFixed(2)}): s = (${a.toFixed(2)}, ${b.toFixed(2)}), ‖s‖ = ${Math.hypot(a, b).toPrecision(3)}`;
+    });
+
     function tell() {
       const state = context.state;
       const sizes = Array.from({length: N * N}, (_, k) => Math.hypot(shown.score[2 * k], shown.score[2 * k + 1]));
-      const largest = Math.max(...sizes), still = sizes.indexOf(Math.min(...sizes));
+      const largest = shown.largest, still = sizes.indexOf(Math.min(...sizes));
       const where = [still % N, Math.floor(still / N)].map((k) => (-3 + 6 * k / (N - 1)).toFixed(2)).join(", ");
       const list = [
         ["Noise level σ", String(state.sigma), "the density is that of x₀ + σz"],
@@ -117,6 +168,12 @@ export default {
     const set = (patch, how = {commit: true}) => context.set(patch, how);
     const density = select("Density", DENSITIES, "mixture", (value) => set({density: value}));
     const method = select("Score", METHODS, "exact", (value) => set({method: value}));
+    const planar = context.about.runs.filter((each) => each.planar);
+    const run = select("Run", planar.map((each) => [each.name, each.name]), "", (value) => {
+      const known = planar.find((each) => each.name === value);
+      set({run: value, density: known.density});
+    }, {hint: "Its error is measured against the density it was trained on; choose another and see it fail."});
+    const progress = node("div", {className: "control", hidden: true}, node("p", {className: "hint", text: "Training"}), node("progress", {max: 1, value: 0, "aria-label": "Training"}));
     const sigma = slider("Noise level σ", {min: 0.02, max: 5, log: true, value: 0.3}, (value, how) => set({sigma: value}, how));
     const show = radio("Colour shows", MAPS, "density", (value) => set({show: value}));
     const lines = radio("Over it", [["arrows", "Arrows"], ["streamlines", "Streamlines"], ["none", "Nothing"]], "arrows", (value) => set({lines: value}));
@@ -154,7 +211,7 @@ export default {
     panel.append(
       group("Noise", sigma.element),
       group("What it is the score of", density.element, ofMixture, ofTable),
-      group("How it is obtained", method.element, width.element),
+      group("How it is obtained", method.element, width.element, run.element, progress),
       group("What is drawn", show.element, lines.element),
     );
 
@@ -198,18 +255,21 @@ export default {
         ofMixture.hidden = state.density !== "mixture";
         ofTable.hidden = state.density !== "table";
         width.element.hidden = state.method !== "kernel";
+        run.element.hidden = state.method !== "run" && state.density !== "run";
+        run.set(state.run || (planar.find((each) => each.name === context.about.run) ?? planar[0])?.name || "");
+        const now = JSON.stringify([chosen(state), state.method]);
+        if (now !== subject) { subject = now; clearTimeout(resting); training?.abort(); }
         placeGrips(state);
         // What a hand moves is drawn at once; the server's numbers follow, only the last of them.
         if (state.density === "mixture" && state.method === "exact" && state.show === "density") {
-          shown = {...closed.field(state.modes, state.sigma, N), n: N, show: "density", fisher: null};
-          shown.fine = FINE;
+          shown = {...closed.field(state.modes, state.sigma, N), n: N, fine: FINE, show: "density", fisher: null};
           shown.logDensity = closed.field(state.modes, state.sigma, FINE).logDensity;
           plot.refresh();
         }
         server.ask(body(state));
         code.ask(body(state));
       },
-      unmount() { server.stop(); code.stop(); plot.stop(); },
+      unmount() { clearTimeout(resting); training?.abort(); server.stop(); code.stop(); plot.stop(); },
     };
   },
 };
@@ -225,4 +285,8 @@ function spread(values, signed) {
 /* Tables are kept in this browser, so that a link to one works after the server was started anew. */
 function remember(found, content, name) {
   try { localStorage.setItem(`scorefield.table.${found.id}`, JSON.stringify({text: content, name})); } catch { /* too large: the file is asked for again */ }
+}
+
+function recall(id) {
+  try { return JSON.parse(localStorage.getItem(`scorefield.table.${id}`)); } catch { return null; }
 }

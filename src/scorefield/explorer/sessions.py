@@ -54,7 +54,7 @@ class Session:
         try:
             yield {"kind": "start", "runs": [{"name": c.name, "per_step": c.per_step} for c in contest.contestants]}
             patience = time.monotonic() + PATIENCE
-            yield self._report() | self._truth()
+            yield self._report() | self._zero()
             while not self.stopped.is_set() and contest.running:
                 turned = self.sigma != contest.sigma
                 if self.paused and not turned:
@@ -69,7 +69,7 @@ class Session:
                 contest.turn(self.sigma)
                 if not self.paused:
                     contest.run(SLICE, self.cost)
-                yield self._report() | (self._truth() if turned else {})
+                yield self._report() | (self._zero() if turned else {})
             yield {"kind": "end", "reason": self._reason()}
         finally:
             contest.close()
@@ -85,13 +85,9 @@ class Session:
         runs = [self._told(each) for each in contest.contestants]
         return {"kind": "report", "sigma": contest.sigma, "paused": self.paused, "runs": runs}
 
-    def _truth(self) -> Event:
-        """The true field at this noise level, and how far from it a score of zero is."""
-        contest = self.contest
-        if contest.truth is None:
-            return {}
-        with torch.no_grad():
-            return {"truth": packed(contest.truth(self.grid, contest.sigma)), "zero": contest.zero()}
+    def _zero(self) -> Event:
+        """How far a score of zero is from the truth at this noise level, if that is known."""
+        return {} if self.contest.truth is None else {"zero": self.contest.zero()}
 
     def _told(self, each: Contestant) -> dict[str, Any]:
         with torch.no_grad():

@@ -123,8 +123,8 @@ def levels(
 def sentence(sampler: Sampler, found: Stability | None) -> str:
     """What the numbers mean, in words.
 
-    >>> sentence(Langevin(0.1), Stability(3.0, 2.0, "hλ", 30.0))
-    'Unstable: hλ = 3 lies above its bound 2, so each step overshoots a mode by more than it had to go, and the walk explodes.'
+    >>> sentence(Langevin(0.1), Stability(0.5, 2.0, "hλ", 5.0))
+    'Stable: hλ = 0.5, below its bound 2. Across the sharpest place the variance comes out 1.33 times too large.'
     """
     if found is None:
         match sampler:
@@ -140,8 +140,8 @@ def sentence(sampler: Sampler, found: Stability | None) -> str:
         return f"{number}: nothing explodes at any step size, since a proposal that overshoots is refused."
     if not found.stable:
         return (
-            f"Unstable: {number} lies above its bound {found.bound:g}, so each step overshoots a mode by more than it had to "
-            "go, and the walk explodes."
+            f"Unstable: {number} lies above its bound {found.bound:g}. Each step overshoots by more than it had to go, so nothing "
+            "settles: the walk is thrown about, or explodes."
         )
     if isinstance(sampler, Langevin):
         wide = 1 / (1 - found.value / 2)

@@ -10,19 +10,19 @@ from pydantic import Field
 from torch import Tensor
 
 from ..server.problems import Refused
-from . import fields
-from .contest import HIGHEST, LOWEST, Contest, Setting
+from . import fields, training_code
+from .contest import HIGHEST, LOWEST, Contest, Name, Setting
 from .densities import Chosen
 from .held import Held
 from .lines import lines
 from .sessions import Session, Sessions
+from .training_code import Stand
 from .wire import Wire
 
 router = APIRouter(prefix="/api")
 
 Level = Annotated[float, Field(ge=LOWEST, le=HIGHEST, description="the noise level of the density that is learned")]
 Page = Annotated[str, Field(min_length=1, max_length=64, pattern="^[A-Za-z0-9_-]+$")]
-Objective = Literal["exact", "sliced", "denoising"]
 
 
 class TrainRequest(Wire):
@@ -31,7 +31,7 @@ class TrainRequest(Wire):
     page: Page
     density: Chosen = Chosen()
     run: str = ""
-    methods: Annotated[tuple[Objective, ...], Field(min_length=1, max_length=3)] = ("exact", "sliced", "denoising")
+    methods: Annotated[tuple[Name, ...], Field(min_length=1, max_length=3)] = ("exact", "sliced", "denoising")
     cost: Literal["seconds", "evaluations", "steps"] = "seconds"
     sigma: Level = 0.3
     rows: Annotated[int, Field(ge=16, le=50_000)] = 10_000
@@ -56,6 +56,13 @@ class Change(Wire):
     stopped: bool = False
 
 
+class CodeRequest(Wire):
+    """The lines for a contest, as far as each has come."""
+
+    train: TrainRequest
+    stands: Annotated[tuple[Stand, ...], Field(min_length=1, max_length=3)]
+
+
 def sessions(request: Request) -> Sessions:
     """Those of this application."""
     state = request.app.state
@@ -73,6 +80,13 @@ async def train(wanted: TrainRequest, request: Request) -> Response:
     )
     known.add(wanted.page, session)
     return await lines(session.events(), done=partial(known.remove, wanted.page, session))
+
+
+@router.post("/train/code")
+def code(wanted: CodeRequest) -> dict[str, Any]:
+    """The Python of a contest."""
+    asked = wanted.train
+    return training_code.train(asked.density, asked.run, asked.setting, wanted.stands).plain()
 
 
 @router.post("/train/{page}")
@@ -100,4 +114,4 @@ def contest(held: Held, wanted: TrainRequest) -> Contest:
     def truth(x: Tensor, sigma: float) -> Tensor:
         return density.score(x, torch.ones(()), sigma)
 
-    return Contest(list(wanted.methods), wanted.setting, draw, truth)
+    return Contest(wanted.methods, wanted.setting, draw, truth)

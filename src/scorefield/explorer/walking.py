@@ -31,10 +31,11 @@ from .wire import packed
 Points = Float[Tensor, "n 2"]
 Event = dict[str, Any]
 Draw = Callable[[int, Streams], Points]
+Backdrop = Callable[[Tensor], Float[Tensor, "n n"]]
 
 FRESH = 2**40
 """Rows of a seed from here on are those of the target, never of a walk."""
-REFERENCE, PAIRS, MEASURED, SPREAD = 1000, 6, 16, 0.1
+REFERENCE, PAIRS, MEASURED, SPREAD = 1000, 10, 16, 0.1
 MOST_POINTS, MOST_EVALUATIONS, MOST_FRAMES = 2000, 4000, 400
 
 
@@ -133,10 +134,16 @@ def _walk(model: Callable[..., Tensor], sampler: Sampler, release: Release, coun
 
 
 def events(
-    model: Callable[..., Tensor], sampler: Sampler, release: Release, draw: Draw, half: float
+    model: Callable[..., Tensor],
+    sampler: Sampler,
+    release: Release,
+    draw: Draw,
+    half: float,
+    backdrop: Backdrop | None = None,
 ) -> Iterator[Event]:
     """One walk, told: ``draw(n, streams)`` gives fresh points of the target, ``half`` is half the width of the picture.
 
+    ``backdrop(t)`` is what lies behind the particles at time t, for the picture: log p_t on a lattice.
     Raises: what `sampling.walk` raises for arguments that do not fit; a walk that diverges is told as an event.
     """
     counted = Counted(model) if isinstance(model, Denoiser) else CountedScore(model)
@@ -168,6 +175,8 @@ def events(
                 event |= {"x": packed(x), "outside": int((x.abs() > half).any(1).sum())}
                 if k in measured:
                     event["distance"] = told(distance(x, target))
+                    if backdrop is not None and (k == 0 or not isinstance(sampler, Static)):
+                        event["backdrop"] = packed(backdrop(state.t))
                 yield event
     except DivergedError as error:
         yield {"kind": "exploded", "step": k + 1, "evaluations": counted.evaluations, "message": str(error)}
@@ -211,6 +220,8 @@ def distance(x: Points, target: Float[Tensor, "m 2"]) -> Estimate:
 def compared(x: Points, target: Float[Tensor, "m 2"], draw: Draw, seed: int) -> Event:
     """Distance and MMD² of the last particles, each beside its floor: what as many fresh points of the target have.
 
+    The floor's ``spread`` is the standard deviation of one such distance; a walk within it is as good as fresh points.
+
     >>> from scorefield.exact import Gaussian
     >>> draw = Gaussian(torch.zeros(2), torch.eye(2)).sample
     >>> found = compared(draw(300) + 1, draw(4000), draw, 0)
@@ -219,12 +230,13 @@ def compared(x: Points, target: Float[Tensor, "m 2"], draw: Draw, seed: int) -> 
     """
     n = len(x)
     fresh = [draw(n, Streams(seed, 2 * FRESH + k * n + torch.arange(n))) for k in range(PAIRS)]
-    floor = mean(torch.tensor([float(distance(each, target)) for each in fresh]))
+    apart = torch.tensor([float(distance(each, target)) for each in fresh])
+    floor = told(mean(apart)) | {"spread": float(apart.std())}
     few = target[:1000]
     width = float((few[:500] - few[500:]).norm(dim=1).median())
     squares = mmd(x, few, bandwidths=[width])
     low = mean(torch.tensor([float(mmd(each, few, bandwidths=[width])) for each in fresh[:4]]).abs())
-    return {"distance": told(distance(x, target)), "floor": told(floor), "mmd": told(squares), "mmd_floor": told(low)}
+    return {"distance": told(distance(x, target)), "floor": floor, "mmd": told(squares), "mmd_floor": told(low)}
 
 
 def told(estimate: Estimate) -> dict[str, float]:

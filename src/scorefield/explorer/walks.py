@@ -18,37 +18,19 @@ from ..samplers import Sampler
 from ..samplers.langevin import Static
 from ..samplers.named import sampler as named
 from ..tensors import Streams, normal
-from . import methods, walking
-from .densities import Chosen, Place, Sigma
-from .fields import HALF
+from . import learned, methods, walking, walks_code
+from .fields import HALF, lattice
 from .held import Held
 from .lines import lines
-from .methods import Method, Points, Score
-from .walking import Draw, Event, Release
+from .methods import Points, Score
+from .requests import WalkRequest
+from .walking import Draw, Event
 from .wire import Wire
 
 router = APIRouter(prefix="/api")
 
-
-class WalkRequest(Wire):
-    """A walk: in which density's score, by which method, how, how far, and from where."""
-
-    density: Chosen = Chosen()
-    method: Method = "exact"
-    sigma: Annotated[Sigma, Field(description="the noise level of the score that a static sampler walks in")] = 0.1
-    width: Annotated[float, Field(ge=0.1, le=10, description="of the kernel, in median distances")] = 1.0
-    run: str = ""
-    sampler: Annotated[str, Field(max_length=200)] = "Heun()"
-    n: Annotated[int, Field(ge=2, le=walking.MOST_POINTS)] = 400
-    evaluations: Annotated[int, Field(ge=1, le=walking.MOST_EVALUATIONS)] = 40
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    start: tuple[Place, Place] | None = None
-    frames: Annotated[int, Field(ge=2, le=walking.MOST_FRAMES)] = 200
-
-    @property
-    def release(self) -> Release:
-        """What is released."""
-        return Release(self.n, self.evaluations, self.seed, self.start, self.frames)
+BEHIND, LEAST = 48, 0.03
+"""Points along a side of what is drawn behind the particles, and the least noise at which it is: a point has no density."""
 
 
 class Level:
@@ -77,11 +59,23 @@ async def ladder(wanted: WalkRequest, request: Request) -> Response:
     return await lines(_ladder(request.app.state.held, wanted))
 
 
+class CodeRequest(Wire):
+    """The lines for a walk, and for a second one with another sampler."""
+
+    walk: WalkRequest = WalkRequest()
+    second: Annotated[str, Field(max_length=200)] = ""
+
+
+@router.post("/walk/code")
+def code(wanted: CodeRequest) -> dict[str, Any]:
+    """The Python of one walk, or of two on the same draws."""
+    return walks_code.walk(wanted.walk, [wanted.walk.sampler, wanted.second] if wanted.second else None).plain()
+
+
 def _walk(held: Held, wanted: WalkRequest) -> Iterator[Event]:
     sampler = named(wanted.sampler)
-    yield from walking.events(
-        model(held, wanted, sampler), sampler, wanted.release, target(held, wanted, sampler), HALF
-    )
+    found, draw = model(held, wanted, sampler), target(held, wanted, sampler)
+    yield from walking.events(found, sampler, wanted.release, draw, HALF, backdrop(held, wanted, found))
 
 
 def _ladder(held: Held, wanted: WalkRequest) -> Iterator[Event]:
@@ -113,7 +107,7 @@ def denoiser(held: Held, wanted: WalkRequest) -> Denoiser:
         return held.density(wanted.density, wanted.run).denoiser(VP())
     if wanted.method == "run":
         return held.planar(wanted.run).model  # type: ignore[return-value]
-    found = held.models.get(f"{wanted.method} {wanted.density.key} {wanted.run}")
+    found = held.models.get(learned.key(wanted.density, wanted.method, wanted.run))
     if found is None:
         raise RangeError(
             f"{wanted.method} of {wanted.density.name}: it has not been trained yet; the view Field trains it."
@@ -130,6 +124,20 @@ def target(held: Held, wanted: WalkRequest, sampler: Sampler) -> Draw:
         return x + wanted.sigma * normal(x, streams) if isinstance(sampler, Static) else x
 
     return draw
+
+
+def backdrop(held: Held, wanted: WalkRequest, model: Callable[..., Tensor]) -> walking.Backdrop:
+    """What lies behind the particles: log p_σ for a static walk, else that of the density at the noise level of the time."""
+    density, x = held.density(wanted.density, wanted.run), lattice(BEHIND)
+
+    def behind(t: Tensor) -> Tensor:
+        alpha, sigma = 1.0, wanted.sigma
+        if isinstance(model, Denoiser):
+            alpha, sigma = (float(scale) for scale in model.noise.scales(t.double()))
+        with torch.no_grad():
+            return density.log_density(x, alpha, max(sigma, LEAST)).reshape(BEHIND, BEHIND)
+
+    return behind
 
 
 def _energy(held: Held, wanted: WalkRequest) -> Callable[[Points], Tensor] | None:

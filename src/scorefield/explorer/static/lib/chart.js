@@ -1,7 +1,7 @@
 /* Curves against one axis: sharp on every screen, few ticks, colours from the style sheet.
 
      const chart = new Chart(parent, {label: "…", across: "evaluations", up: "distance", log: true});
-     chart.show({curves: [{name, colour: "accent", points: [[x, y], …], dots: false, dash: []}], floors: [{name, value, colour}], marks: [x, …]});
+     chart.show({curves: [{name, colour: "accent", points: [[x, y], …], dots: false, dash: []}], floors: [{name, value, spread, colour}], marks: [x, …]});
      chart.describe("What is seen, with numbers.");                                  // the picture's text alternative
 
    `log: true` makes the vertical axis logarithmic, `logAcross: true` the other; values that are not positive are then left out. */
@@ -89,8 +89,15 @@ export class Chart {
       c.fillText(short(value), Math.min(width - 16, Math.max(ROOM.left, x(value))), this.height - ROOM.bottom + 13);
     }
     c.fillText(this.across, (ROOM.left + width - ROOM.right) / 2, this.height - 7);
-    for (const {value, colour} of this.floors) {
+    for (const {value, spread = 0, colour} of this.floors) {
       if (!Number.isFinite(value) || (this.log && value <= 0)) continue;
+      if (spread) {
+        const above = y(Math.min(high, value + spread)), below = y(Math.max(low, value - spread));
+        c.fillStyle = of(colour);
+        c.globalAlpha = 0.13;
+        c.fillRect(ROOM.left, above, width - ROOM.left - ROOM.right, below - above);
+        c.globalAlpha = 1;
+      }
       c.strokeStyle = of(colour);
       c.setLineDash([5, 4]);
       c.lineWidth = 1.3;

@@ -1,0 +1,421 @@
+/* Walk: particles released in a score, by one sampler or two on the same draws. The server walks and streams the states; the page
+   plays, pauses and scrubs them, and says why a step explodes. */
+
+import {stream, unpack} from "../lib/api.js";
+import {Chart} from "../lib/chart.js";
+import {showCode} from "../lib/code.js";
+import {shade} from "../lib/colour.js";
+import {button, group, layout, node, numeric, radio, slider} from "../lib/controls.js";
+import {grip} from "../lib/handles.js";
+import {LEVELS, Plot} from "../lib/plot.js";
+import {parse, known, samplerControls, titled} from "../lib/samplers.js";
+import {chosen, densityName, source, sourceControls} from "../lib/source.js";
+import {choice, integer, number, place, text} from "../lib/state.js";
+
+const SECONDS = 7, TRAIL = 5, FRAMES = 160;
+
+const parameters = {
+  ...source,
+  sigma: number(0.1, {min: 0.02, max: 5, digits: 3}),
+  a: text("EulerMaruyama()"),
+  b: text("Heun()"),
+  evaluations: integer(60, {min: 1, max: 4000}),
+  n: integer(400, {min: 2, max: 2000}),
+  seed: integer(0, {min: 0, max: 2 ** 31 - 1}),
+  from: choice("noise", ["noise", "point"]),
+  start: place([0, 0]),
+  at: integer(-1, {min: -1, max: 100000}),
+};
+
+const TRIES = [
+  ["SDE and flow", "Two ways down the same noise levels from the same noise.", {a: "EulerMaruyama()", b: "Heun()", evaluations: 60, from: "noise"}],
+  ["A step explodes", "The same walk on both sides of its bound.", {a: "Langevin(size=0.15)", b: "Langevin(size=0.24)", evaluations: 200, from: "noise", sigma: 0.1}],
+  ["Refused, not exploded", "An overlong step, alone and with the chance to be refused.", {a: "Langevin(size=0.24)", b: "MALA(size=0.24)", evaluations: 200, from: "noise", sigma: 0.1}],
+  ["Modes that do not mix", "Released in one mode: little noise traps, noise levels free.", {a: "Langevin(size=0.02)", b: "AnnealedLangevin(steps=5, size=0.1)", evaluations: 400, from: "point", start: [-1.2, -0.7], sigma: 0.05}],
+  ["Ten evaluations", "What order buys when evaluations are few.", {a: "Ancestral(eta=0)", b: "Multistep(points=3)", evaluations: 10, from: "noise"}],
+];
+
+const estimate = ({value, error}) => {
+  const digits = error > 0 ? Math.min(4, Math.max(0, -Math.floor(Math.log10(Number(error.toPrecision(1)))))) : 3;
+  return `${value.toFixed(digits)} ± ${error.toFixed(digits)}`;
+};
+
+/* One panel: a picture, its sampler's name, and what is known of the walk so far. */
+class Track {
+  constructor(parent, colour) {
+    this.colour = colour;
+    this.name = node("h2", {className: "name"});
+    this.where = node("p", {className: "where"});
+    this.says = node("p", {className: "says"});
+    this.fill = node("span", {className: "fill"});
+    this.value = node("span", {className: "value"});
+    this.meter = node("div", {className: "meter", hidden: true}, node("span", {className: "track"}, this.fill, node("span", {className: "bound"})), this.value);
+    this.element = node("div", {className: "walker"}, this.name);
+    parent.append(this.element);
+    this.plot = new Plot(this.element, {label: "Particles"});
+    this.element.append(this.where, this.meter, this.says);
+    this.clear("");
+  }
+
+  clear(sampler) {
+    Object.assign(this, {sampler, plan: null, frames: [], end: null, exploded: null, rungs: [], behind: null});
+    this.name.textContent = sampler ? titled(sampler) : "";
+    this.where.textContent = "Walking …";
+    this.meter.hidden = true;
+    this.says.textContent = "";
+  }
+
+  get over() { return this.end !== null || this.exploded !== null || this.failed; }
+  get last() { return this.frames.at(-1)?.evaluations ?? 0; }
+
+  take(line) {
+    if (line.kind === "plan") { this.plan = line; this.gauge(); }
+    if (line.kind === "state") {
+      this.frames.push({...line, xy: unpack(line.x), x: null, backdrop: line.backdrop ? unpack(line.backdrop) : null});
+    }
+    if (line.kind === "end") this.end = line;
+    if (line.kind === "exploded") this.exploded = line;
+    if (line.kind === "rung") this.rungs.push(line);
+  }
+
+  gauge() {
+    const {stability, says} = this.plan;
+    this.says.textContent = says;
+    this.meter.hidden = !stability;
+    if (!stability) return;
+    const top = 1.5 * (stability.bound ?? Math.max(2, stability.value));
+    this.fill.style.width = `${Math.min(100, 100 * stability.value / top)}%`;
+    this.meter.classList.toggle("bad", !stability.stable);
+    this.meter.classList.toggle("unbounded", stability.bound === null);
+    this.value.textContent = `${stability.symbol} = ${Number(stability.value.toPrecision(3))}${stability.bound === null ? "" : ` of ${stability.bound}`}`;
+  }
+
+  /* Between which frames the clock stands, and how far. */
+  place(clock) {
+    let k = 0;
+    while (k < this.frames.length - 1 && this.frames[k + 1].evaluations <= clock) k += 1;
+    const here = this.frames[k], next = this.frames[k + 1];
+    const part = next ? Math.min(1, Math.max(0, (clock - here.evaluations) / (next.evaluations - here.evaluations || 1))) : 0;
+    return [k, part];
+  }
+
+  paint(p, clock) {
+    if (!this.frames.length) return;
+    const [k, part] = this.place(clock), colours = p.colours;
+    let back = k;
+    while (back > 0 && !this.frames[back].backdrop) back -= 1;
+    const values = this.frames[back].backdrop;
+    if (values) {
+      const n = values.shape[0], top = values.reduce((a, b) => Math.max(a, b), -Infinity);
+      const scale = shade(colours.density, colours.dark ? 0.6 : 0.5, colours);
+      p.heat(values.map((v) => Math.exp(0.28 * (v - top))), n, {scale, range: [0, 1]});
+      p.contours(values, n, LEVELS.map((below) => top - below), {colour: colours.ink, alpha: 0.13});
+    }
+    const here = this.frames[k].xy, next = this.frames[k + 1]?.xy ?? here, n = here.length / 2;
+    const now = new Float32Array(here.length);
+    for (let i = 0; i < here.length; i += 1) now[i] = here[i] + part * (next[i] - here[i]);
+    const c = p.draw, first = Math.max(0, k - TRAIL), colour = colours[this.colour];
+    c.save();
+    c.strokeStyle = colour;
+    c.lineWidth = 1;
+    c.globalAlpha = Math.min(0.45, 60 / n);
+    c.beginPath();
+    for (let i = 0; i < n; i += 1) {
+      for (let f = first; f <= k; f += 1) {
+        const at = this.frames[f].xy;
+        c[f === first ? "moveTo" : "lineTo"](p.x(clip(at[2 * i])), p.y(clip(at[2 * i + 1])));
+      }
+      c.lineTo(p.x(clip(now[2 * i])), p.y(clip(now[2 * i + 1])));
+    }
+    c.stroke();
+    c.restore();
+    const inside = [], outside = [];
+    for (let i = 0; i < n; i += 1) {
+      const u = now[2 * i], v = now[2 * i + 1], far = Math.max(Math.abs(u), Math.abs(v));
+      if (far <= 3) inside.push(u, v);
+      else outside.push(2.96 * u / far, 2.96 * v / far);
+    }
+    p.points(inside, {radius: n > 700 ? 1.7 : 2.3, colour, alpha: 0.85});
+    p.points(outside, {radius: 3, colour: colours.bad, alpha: 0.8});
+  }
+
+  /* Words for where the clock stands. */
+  tell(clock, n) {
+    if (!this.frames.length) return;
+    const [k] = this.place(clock), frame = this.frames[k];
+    const parts = [`step ${frame.step} of ${this.plan.steps}`, `${frame.evaluations} evaluations`];
+    if (frame.level !== undefined) parts.push(`σ/α = ${Number(frame.level.toPrecision(2))}`);
+    if (frame.outside) parts.push(`${frame.outside} of ${n} outside`);
+    const gone = this.exploded && k === this.frames.length - 1;
+    this.where.textContent = gone ? `Exploded at step ${this.exploded.step}: the walk was stopped.` : parts.join(" · ");
+    this.where.classList.toggle("bad", Boolean(gone));
+  }
+
+  distance(clock) {
+    const [k] = this.frames.length ? this.place(clock) : [-1];
+    for (let j = k; j >= 0; j -= 1) if (this.frames[j].distance) return this.frames[j].distance;
+    return null;
+  }
+}
+
+const clip = (v) => Math.max(-40, Math.min(40, v));
+
+export default {
+  id: "walk",
+  title: "Walk",
+  heading: "Walk in the score",
+  lead: "Particles step along the score, with noise or without. Where they end, and after how many evaluations, is the sampler's doing.",
+  parameters,
+
+  mount(root, context) {
+    const {stage, panel, below} = layout(root);
+    const calm = matchMedia("(prefers-reduced-motion: reduce)");
+    const pair = node("div", {className: "pair"});
+    stage.append(pair);
+    const tracks = [new Track(pair, "accent"), new Track(pair, "warm")];
+    const live = () => tracks.filter((track) => track.sampler);
+    tracks.forEach((track) => {
+      track.plot.paint = (p) => track.paint(p, clock);
+      track.plot.stale = true;
+    });
+    const grips = tracks.map((track) => grip(track.plot, {
+      label: "Where particles are released", kind: "pin", moved: (start, how) => context.set({start, at: -1}, how),
+    }));
+    let clock = 0, playing = false, frame = 0, before = 0, over = null, key = "", timer = 0, said = "";
+
+    // The player
+    const total = () => Math.max(1, ...live().map((track) => (track.over ? track.last : Math.max(track.last, context.state.evaluations))));
+    const scrub = slider("Evaluations", {min: 0, max: 1, value: 0, format: (v) => `${Math.round(v * total())} of ${total()}`}, (v, {commit}) => {
+      pause();
+      seek(v * total());
+      context.set({at: Math.round(clock)}, {commit});
+    });
+    const play = button("Play", () => { if (playing) { pause(); remember(); } else { if (clock >= total() - 1e-6) clock = 0; context.set({at: -1}); go(); } }, {kind: "strong"});
+    const back = button("Step back", () => hop(-1)), on = button("Step on", () => hop(1));
+    const again = button("New draws", () => context.set({seed: (context.state.seed + 1) % 1000, at: -1}, {commit: true}));
+    const player = node("div", {className: "player", role: "group", "aria-label": "Player"}, play.element, back.element, on.element, scrub.element, again.element);
+    stage.append(player);
+    const summary = node("p", {className: "summary"});
+    stage.append(summary);
+
+    function hop(way) {
+      pause();
+      const [first] = live();
+      if (!first?.frames.length) return;
+      const [k, part] = first.place(clock);
+      const to = first.frames[Math.max(0, Math.min(first.frames.length - 1, way > 0 ? k + 1 : part > 0 ? k : k - 1))];
+      seek(to.evaluations);
+      remember();
+    }
+    function remember() { context.set({at: Math.round(clock)}, {commit: true}); }
+    function pause() {
+      playing = false;
+      play.set("Play");
+      cancelAnimationFrame(frame);
+    }
+    function go() {
+      if (playing) return;
+      playing = true;
+      play.set("Pause");
+      before = performance.now();
+      frame = requestAnimationFrame(tick);
+    }
+    function tick(time) {
+      if (!playing) return;
+      const reached = Math.min(...live().map((track) => (track.over ? Infinity : track.last)));
+      const dt = Math.min(0.1, (time - before) / 1000);
+      before = time;
+      seek(Math.min(clock + dt * total() / SECONDS, reached, total()));
+      if (clock >= total() - 1e-6 && live().every((track) => track.over)) pause();
+      else frame = requestAnimationFrame(tick);
+    }
+    function seek(to) {
+      clock = Math.max(0, Math.min(total(), to));
+      scrub.set(clock / total());
+      for (const track of live()) { track.plot.refresh(); track.tell(clock, context.state.n); }
+      distances.show(curves());
+      tell();
+    }
+
+    // Below: the distances, the numbers, the code
+    const distances = new Chart(stage, {label: "Distance to the target against evaluations", across: "network evaluations", log: true});
+    const hint = node("p", {className: "note"});
+    distances.box.append(hint);
+    const body = node("tbody"), headings = node("tr");
+    const numbers = node("table", {className: "numbers versus"}, node("caption", {text: "At the end of each walk"}), node("thead", {}, headings), body);
+    below.append(node("div", {className: "scroller", tabindex: "0", role: "region", "aria-label": "Numbers"}, numbers));
+    const code = showCode(below, "/api/walk/code", {failed: context.fail});
+
+    function curves() {
+      const list = [], floors = [];
+      for (const track of live()) {
+        const name = titled(track.sampler), same = live().length > 1 && titled(live()[0].sampler) === titled(live()[1].sampler);
+        const words = same ? `${name}, ${track === tracks[0] ? "left" : "right"}` : name;
+        list.push({name: words, colour: track.colour, width: 2, points: track.frames.filter((f) => f.distance && f.evaluations > 0).map((f) => [f.evaluations, f.distance.value])});
+        list.push({colour: track.colour, width: 1, dash: [2, 4], dots: true, points: track.rungs.filter((r) => r.distance).map((r) => [r.evaluations, r.distance.value])});
+      }
+      const end = live().find((track) => track.end)?.end;
+      if (end) floors.push({name: "fresh samples of the target", value: end.floor.value, spread: end.floor.spread, colour: "good"});
+      distances.most = context.state.evaluations;
+      return {curves: list, floors, marks: playing || context.state.at >= 0 ? [clock] : []};
+    }
+
+    function tell() {
+      const now = live().map((track) => [titled(track.sampler), track.distance(clock), track]);
+      if (now.some(([, distance]) => !distance)) return;
+      const end = live().find((track) => track.end)?.end, gone = now.filter(([, , track]) => track.exploded && clock >= track.last - 1e-6);
+      const parts = now.filter(([, , track]) => !gone.some(([, , each]) => each === track)).map(([name, {value}]) => `${name} stands ${value.toPrecision(2)} from the target`);
+      const words = [
+        ...gone.map(([name]) => `${name} has exploded`),
+        ...parts,
+      ].join("; ");
+      summary.textContent = `After ${Math.round(clock)} evaluations ${words}${end ? `. Fresh samples of it stand ${estimate({value: end.floor.value, error: end.floor.spread})} from it` : ""}.`;
+      for (const [name, distance, track] of now) {
+        track.plot.describe(`${context.state.n} particles of ${name} in ${densityName(context.state)} after ${Math.round(clock)} evaluations; `
+          + `${distance.value.toPrecision(2)} from the target.${track.exploded ? " The walk exploded." : ""}`);
+      }
+    }
+
+    function finished() {
+      const list = live();
+      headings.replaceChildren(node("th", {scope: "col", text: "Measure"}), ...list.map((track, k) => node("th", {scope: "col", text: `${titled(track.sampler)}${list.length > 1 ? (k ? " (right)" : " (left)") : ""}`})), node("th", {scope: "col", className: "meaning", text: "Meaning"}));
+      const row = (name, of, meaning) => node("tr", {}, node("th", {scope: "row", text: name}), ...list.map((track) => node("td", {text: of(track)})), node("td", {className: "meaning", text: meaning}));
+      const gone = "exploded", of = (name) => (track) => (track.exploded ? gone : track.end ? estimate(track.end[name]) : "…");
+      body.replaceChildren(
+        row("Evaluations", (track) => String(track.end?.evaluations ?? track.exploded?.evaluations ?? "…"), "times the score was asked, each for all particles"),
+        row("Distance", of("distance"), "sliced Wasserstein, in units of the axes, ± over directions"),
+        row("its floor", (track) => (track.end ? estimate({value: track.end.floor.value, error: track.end.floor.spread}) : "…"), "what as many fresh samples have, ± the spread of one"),
+        row("MMD²", of("mmd"), "unbiased, ± one standard error"),
+        row("its floor", of("mmd_floor"), "the mean size for fresh samples"),
+        row("Step × curvature", (track) => (track.plan?.stability ? `${Number(track.plan.stability.value.toPrecision(3))}${track.plan.stability.bound === null ? "" : ` of ${track.plan.stability.bound}`}` : track.plan ? "no bound" : "…"), "above its bound a walk explodes"),
+        row("Target", (track) => (known(parse(track.sampler)?.id ?? "")?.fixed ? `density + noise ${context.state.sigma}` : "density"), "what the walk should end in"),
+      );
+      if (!list.every((track) => track.over)) return;
+      const words = list.map((track) => (track.exploded ? `${titled(track.sampler)} exploded at step ${track.exploded.step}. ${track.plan.says}` : track.end ? `${titled(track.sampler)} ended ${track.end.distance.value.toPrecision(2)} from the target.` : "")).join(" ");
+      if (words !== said) context.announce(words);
+      said = words;
+    }
+
+    // Walks
+    const bodyOf = (state, sampler) => ({
+      density: chosen(state), method: state.method, run: state.run, sigma: state.sigma, sampler, n: state.n, evaluations: state.evaluations,
+      seed: state.seed, start: state.from === "point" ? state.start : null, frames: FRAMES,
+    });
+
+    async function follow(track, asked, signal) {
+      try {
+        for await (const line of stream("/api/walk", asked, {signal})) {
+          if (line.kind === "failed") throw new Error(line.message);
+          track.take(line);
+          arrived();
+        }
+        if (track.plan.static || track.exploded) return;
+        for await (const line of stream("/api/walk/ladder", asked, {signal})) {
+          track.take(line);
+          distances.show(curves());
+        }
+      } catch (error) {
+        if (error.name === "AbortError") return;
+        track.failed = true;
+        track.where.textContent = "This walk cannot be done.";
+        context.fail(error);
+      }
+    }
+
+    let pending = false;
+    function arrived() {
+      if (pending) return;
+      pending = true;
+      requestAnimationFrame(() => {
+        pending = false;
+        const at = context.state.at, done = live().every((track) => track.over);
+        if (at >= 0) seek(at);
+        else if (calm.matches) { if (done) seek(total()); }
+        else if (!playing && clock < total() && live().every((track) => track.frames.length)) go();
+        if (!playing) seek(clock);
+        finished();
+        root.dataset.walked = done ? "yes" : "no";
+      });
+    }
+
+    function release(state) {
+      over?.abort();
+      over = new AbortController();
+      pause();
+      clock = 0;
+      said = "";
+      root.dataset.walked = "no";
+      context.clear();
+      [state.a, state.b].forEach((sampler, k) => {
+        tracks[k].clear(sampler);
+        tracks[k].failed = false;
+        tracks[k].element.hidden = !sampler;
+      });
+      pair.classList.toggle("single", !state.b);
+      scrub.set(0);
+      finished();
+      const {signal} = over;
+      for (const track of live()) follow(track, bodyOf(state, track.sampler), signal);
+    }
+
+    // Controls
+    const set = (patch, how = {commit: true}) => context.set({...patch, at: -1}, how);
+    const tries = node("div", {className: "chips"}, ...TRIES.map(([words, why, patch]) => {
+      const chip = button(words, () => set({density: "mixture", modes: parameters.modes.value, method: "exact", n: 400, ...patch}), {kind: "chip"});
+      chip.element.title = why;
+      return chip.element;
+    }));
+    const about = sourceControls(context);
+    const sigma = slider("Noise level of the one score", {min: 0.02, max: 2, log: true, value: 0.1, hint: "The first three samplers walk in the score of x₀ + σz at this σ."}, (value, how) => set({sigma: value}, how));
+    const first = samplerControls("Left", parameters.a.value, (a, how) => set({a}, how));
+    const second = samplerControls("Right, on the same draws", parameters.b.value, (b, how) => set({b}, how), {none: "Nothing: one walk alone"});
+    const evaluations = slider("Network evaluations", {min: 4, max: 1000, log: true, value: 60, format: (v) => String(Math.round(v))}, (value, how) => set({evaluations: Math.round(value)}, how));
+    const n = slider("Particles", {min: 50, max: 1000, step: 50, value: 400}, (value, how) => set({n: value}, how));
+    const from = radio("Released from", [["noise", "Noise"], ["point", "A point"]], "noise", (value) => set({from: value}));
+    const seed = numeric("Seed of the draws", {min: 0, max: 2 ** 31 - 1, value: 0}, (value) => set({seed: Math.round(value)}));
+    panel.append(
+      group("Try", tries),
+      group("Samplers", first.element, second.element, evaluations.element),
+      group("In which score", about.element, sigma.element),
+      group("Particles", n.element, from.element, seed.element),
+    );
+    context.onTheme(() => { tracks.forEach((track) => track.plot.refresh()); distances.refresh(); });
+
+    return {
+      update(state) {
+        about.set(state);
+        first.set(state.a);
+        second.set(state.b);
+        sigma.set(state.sigma);
+        evaluations.set(state.evaluations);
+        n.set(state.n);
+        from.set(state.from);
+        seed.set(state.seed);
+        const fixed = [state.a, state.b].some((each) => known(parse(each)?.id ?? "")?.fixed);
+        sigma.element.hidden = !fixed;
+        hint.textContent = live().some((track) => track.sampler && !known(parse(track.sampler)?.id ?? "")?.fixed) || !fixed
+          ? "Lines: the particles on their way. Dots: the ends of walks that were given only so many evaluations." : "Lines: the particles on their way.";
+        grips.forEach((each) => { each.element.hidden = state.from !== "point"; each.set(state.start); });
+        const wanted = JSON.stringify([bodyOf(state, state.a), state.b]);
+        if (wanted !== key) {
+          const soon = key === "" ? 0 : 140;
+          key = wanted;
+          clearTimeout(timer);
+          timer = setTimeout(() => release(state), soon);
+        } else if (state.at >= 0 && Math.round(clock) !== state.at) {
+          pause();
+          seek(state.at);
+        }
+        code.ask({walk: bodyOf(state, state.a), second: state.b});
+      },
+      unmount() {
+        over?.abort();
+        clearTimeout(timer);
+        pause();
+        code.stop();
+        distances.stop();
+        tracks.forEach((track) => track.plot.stop());
+      },
+    };
+  },
+};

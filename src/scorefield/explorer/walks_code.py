@@ -1,0 +1,190 @@
+"""The Python that a walk's particles and distances come from: a score or a denoiser, each sampler, and what is printed."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+
+from .. import samplers
+from ..samplers import (
+    MALA,
+    Adaptive,
+    Ancestral,
+    AnnealedLangevin,
+    Churn,
+    Corrected,
+    EulerMaruyama,
+    Heun,
+    Langevin,
+    Midpoint,
+    Multistep,
+    PredictorCorrector,
+    Sampler,
+    Underdamped,
+)
+from ..samplers.langevin import Static
+from ..samplers.named import sampler as named
+from . import fields_code, sources, walking
+from .fields import FieldRequest
+from .requests import WalkRequest
+from .snippets import Snippet
+from .sources import Citation, Paper
+
+BAOAB = Paper(
+    "B. Leimkuhler, C. Matthews",
+    2013,
+    "Rational construction of stochastic numerical methods for molecular sampling",
+    "Applied Mathematics Research eXpress 2013(1)",
+    "arXiv:1203.5428",
+)
+DEIS = Paper(
+    "Q. Zhang, Y. Chen",
+    2023,
+    "Fast sampling of diffusion models with exponential integrator",
+    "ICLR",
+    "arXiv:2204.13902",
+)
+SOLVER = Paper(
+    "C. Lu, Y. Zhou, F. Bao, J. Chen, C. Li, J. Zhu",
+    2022,
+    "DPM-Solver: a fast ODE solver for diffusion probabilistic model sampling in around 10 steps",
+    "NeurIPS",
+    "arXiv:2206.00927",
+)
+UNIFIED = Paper(
+    "W. Zhao, L. Bai, Y. Rao, J. Zhou, J. Lu",
+    2023,
+    "UniPC: a unified predictor-corrector framework for fast sampling of diffusion models",
+    "NeurIPS",
+    "arXiv:2302.04867",
+)
+PAIR = Paper(
+    "P. Bogacki, L. F. Shampine",
+    1989,
+    "A 3(2) pair of Runge–Kutta formulas",
+    "Applied Mathematics Letters 2(4)",
+    "doi:10.1016/0893-9659(89)90079-7",
+)
+
+WRITTEN: dict[type[Sampler], tuple[str, Citation]] = {
+    Langevin: ("x ← x + h s(x) + √(2h) z", sources.LANGEVIN.at("eq. 1.3")),
+    MALA: (
+        "the same step y, accepted with probability min(1, p(y) q(x|y) / p(x) q(y|x))",
+        sources.LANGEVIN.at("section 1.4"),
+    ),
+    Underdamped: ("dX = V dτ,   dV = s(X) dτ − γV dτ + √(2γ) dW", BAOAB.at("BAOAB")),
+    AnnealedLangevin: ("k steps of Langevin of size εσ² at every noise level", sources.NCSN.at("algorithm 1")),
+    EulerMaruyama: ("dX = (f X − g² s) dt + g dW̄,   backwards from t = 1", sources.SDE.at("eq. 6")),
+    Ancestral: ("x_s ~ p(x_s | x_t, x̂)", sources.DDPM.at("algorithm 2")),
+    Heun: ("dy/dr = (y − x̂)/r,   y = x/α,   r = σ/α", sources.EDM.at("algorithm 1")),
+    Midpoint: ("dy/dr = (y − x̂)/r,   its slope taken at the middle of log r", SOLVER.at("algorithm 1")),
+    Multistep: ("dy/dr = (y − x̂)/r,   a polynomial through the last answers", DEIS.at("section 3")),
+    Corrected: ("dy/dr = (y − x̂)/r,   predicted, then corrected with the answer there", UNIFIED.at("algorithm 1")),
+    Churn: ("noise up to (1 + γ)σ/α, then a step of Heun down", sources.EDM.at("algorithm 2")),
+    PredictorCorrector: ("a step down, then Langevin steps of size 2(snr·σ)²", sources.SDE.at("algorithms 3–5")),
+    Adaptive: ("dy/dλ = x̂ − y,   in steps as long as the tolerance allows", PAIR.at("the pair of orders 3 and 2")),
+}
+
+
+def walk(wanted: WalkRequest, others: Sequence[str] | None = None) -> Snippet:
+    """The lines for one walk, or for several samplers on the same draws; they print each one's distance to its target.
+
+    >>> walk(WalkRequest(sampler="Heun()")).formula
+    'dy/dr = (y − x̂)/r,   y = x/α,   r = σ/α'
+    """
+    chosen = [named(text) for text in others or [wanted.sampler]]
+    names = sorted({kind for each in chosen for kind in kinds(each)})
+    lines = [
+        fields_code.head(
+            wanted.density,
+            f"from scorefield.samplers import {', '.join(names)}",
+            "from scorefield.tensors import Streams, normal",
+        ),
+        fields_code.density(wanted.density, wanted.run),
+        *_models(wanted, chosen),
+        "",
+        f"rows = Streams({wanted.seed}, 2**40 + torch.arange({walking.REFERENCE}))",
+        f"target = density.sample({walking.REFERENCE}, rows).float()",
+    ]
+    if any(isinstance(each, Static) for each in chosen):
+        lines += ["smoothed = target + sigma * normal(target, rows)"]
+    lines += ["angles = lambda: torch.Generator().manual_seed(0)"]
+    for each in chosen:
+        lines += ["", *_released(wanted, each)]
+    formulas, cited = zip(*(WRITTEN[type(each)] for each in chosen))
+    return Snippet("\n".join(lines), "\n".join(dict.fromkeys(formulas)), tuple(dict.fromkeys(cited)))
+
+
+def written(sampler: Sampler) -> str:
+    """The call that makes it, with what differs from the defaults.
+
+    >>> written(Langevin(0.5)), written(PredictorCorrector(Heun()))
+    ('Langevin(size=0.5)', 'PredictorCorrector(predictor=Heun())')
+    """
+    given = []
+    for each in dataclasses.fields(sampler):  # type: ignore[arg-type]
+        value = getattr(sampler, each.name)
+        default = each.default_factory() if each.default_factory is not dataclasses.MISSING else each.default
+        if value != default:
+            shown = (
+                written(value)
+                if isinstance(value, Sampler)
+                else 'float("inf")'
+                if value == float("inf")
+                else repr(value)
+            )
+            given.append(f"{each.name}={shown}")
+    return f"{type(sampler).__name__}({', '.join(given)})"
+
+
+def kinds(sampler: Sampler) -> set[str]:
+    """The classes that its call names.
+
+    >>> sorted(kinds(PredictorCorrector(Heun())))
+    ['Heun', 'PredictorCorrector']
+    """
+    words = set(written(sampler).replace("(", " ").replace("=", " ").replace(",", " ").split())
+    return words & set(samplers.__all__)
+
+
+def _models(wanted: WalkRequest, chosen: Sequence[Sampler]) -> list[str]:
+    static, levels = (
+        any(isinstance(each, Static) for each in chosen),
+        any(not isinstance(each, Static) for each in chosen),
+    )
+    lines = [f"sigma = {wanted.sigma:g}"] if static else []
+    if wanted.method == "exact":
+        lines += ["score = lambda x: density.score(x, 1.0, sigma)"] if static else []
+        lines += ["model = density.denoiser(sf.VP())"] if levels else []
+    elif wanted.method == "run" and not static:
+        lines += [f"model = sf.load({json.dumps(wanted.run or 'moons')})"]
+    else:
+        lines += fields_code.score(_field(wanted)) if static else fields_code.model(_field(wanted))
+    if any(isinstance(each, MALA) for each in chosen):
+        lines += ["score.energy = lambda x: -density.log_density(x, 1.0, sigma)"]
+    return lines
+
+
+def _field(wanted: WalkRequest) -> FieldRequest:
+    return FieldRequest(
+        density=wanted.density, method=wanted.method, sigma=wanted.sigma, width=wanted.width, run=wanted.run
+    )
+
+
+def _released(wanted: WalkRequest, sampler: Sampler) -> list[str]:
+    static = isinstance(sampler, Static)
+    model, target = ("score", "smoothed") if static else ("model", "target")
+    steps = walking.steps(sampler, wanted.evaluations)
+    if wanted.start is None:
+        shape = ", shape=(2,)" if static else ""
+        lines = [
+            f"x = sf.sample({model}, {wanted.n}, sampler={written(sampler)}, steps={steps}, seed={wanted.seed}{shape})"
+        ]
+    else:
+        lines = [
+            f"sampler, rows = {written(sampler)}, Streams({wanted.seed}, range({wanted.n}))",
+            f"x = torch.tensor({list(wanted.start)}) + {walking.SPREAD} * normal(torch.empty({wanted.n}, 2), rows)",
+            f"*_, last = sampler.walk({model}, x, sampler.times({model}, {steps}), rows)",
+            "x = last.x",
+        ]
+    name = type(sampler).__name__
+    return [*lines, f'print("{name}", sf.metrics.sliced_wasserstein(x, {target}, projections=64, generator=angles()))']

@@ -2,6 +2,7 @@
 
 from .asymptotic import asymptotic
 from .base import Shrunk
+from .causal import CausalGraph, causal_graph
 from .compositional import Dirichlet, PolynomialTilt
 from .directional import Bingham, FisherBingham, VonMisesFisher
 from .family import Exponential, Family, LogDensity
@@ -15,7 +16,7 @@ from .kernel_family import Choice, KernelDensity, KernelExponentialFamily
 from .kernels import IMQ, RBF, Kernel, Matern, median_width
 from .matching import fit
 from .moments import Moments, Stream
-from .normal import Normal
+from .normal import Independent, Normal
 from .ordering import causal_order, curvatures
 from .oriented import AxialBingham, AxialFisherBingham, Concentration, Kent, hybrid
 from .pairwise import Pairwise
@@ -31,6 +32,7 @@ __all__ = [
     "AxialBingham",
     "AxialFisherBingham",
     "Bingham",
+    "CausalGraph",
     "Choice",
     "Concentration",
     "CrossValidated",
@@ -46,6 +48,7 @@ __all__ = [
     "Fourier",
     "Graph",
     "GraphPath",
+    "Independent",
     "Inference",
     "Kent",
     "Kernel",
@@ -70,6 +73,7 @@ __all__ = [
     "VonMisesFisher",
     "along",
     "asymptotic",
+    "causal_graph",
     "causal_order",
     "choose",
     "cross_validate",

@@ -66,7 +66,7 @@ def windham(
     held = torch.where(free, 0.0, (1 + tuning) * theta)
     for _ in range(steps):
         share = torch.softmax(tuning * statistics @ theta + mass.log(), 0) * len(points)
-        total = reduce(operator.add, (gather(rows, part) for rows, (part,) in case.chunks(points, share)))
+        total = reduce(operator.add, (gather(rows, part) for rows, (part,) in case.chunks(points, share)))  # type: ignore[arg-type]
         then = total.solve(free, held, names) / (1 + tuning)
         move, theta = float(((then - theta).abs() / (1 + theta.abs())).max()), then
         if move < 1e-10:

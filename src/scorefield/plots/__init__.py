@@ -1,5 +1,6 @@
 """Pictures of scores, walks, images and losses: each function returns a figure, and `save` writes it."""
 
+from .arrows import arrows
 from .calibrated import calibrated
 from .curves import compare, levels, losses
 from .fields import around, embedding, field, scatter
@@ -11,6 +12,7 @@ from .style import save
 
 __all__ = [
     "around",
+    "arrows",
     "calibrated",
     "compare",
     "embedding",

@@ -28,6 +28,16 @@ class Paper:
         kind, _, name = self.number.partition(":")
         return {"arXiv": f"https://arxiv.org/abs/{name}", "doi": f"https://doi.org/{name}"}.get(kind, "")
 
+    @property
+    def short(self) -> str:
+        """The surnames of one or two authors, or the first's and the others.
+
+        >>> LANGEVIN.short
+        'Roberts & Tweedie'
+        """
+        names = [name.strip().rpartition(". ")[2] for name in self.authors.split(",")]
+        return f"{names[0]} et al." if len(names) > 2 else " & ".join(names)
+
     def at(self, place: str) -> "Citation":
         """This paper, at an equation, a section or an algorithm."""
         return Citation(self, place)
@@ -41,15 +51,15 @@ class Paper:
 class Citation:
     """A place in a paper.
 
-    >>> str(TWEEDIE.at("eq. 1.4"))
-    'B. Efron (2011), eq. 1.4'
+    >>> str(TWEEDIE.at("eq. 1.4")), str(EDM.at("eq. 7"))
+    ('Efron (2011), eq. 1.4', 'Karras et al. (2022), eq. 7')
     """
 
     paper: Paper
     place: str
 
     def __str__(self) -> str:
-        return f"{self.paper.authors} ({self.paper.year}), {self.place}"
+        return f"{self.paper.short} ({self.paper.year}), {self.place}"
 
     def plain(self) -> dict[str, Any]:
         """As the page gets it: the short form, and the paper."""

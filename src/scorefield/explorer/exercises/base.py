@@ -36,7 +36,7 @@ class Number:
 class Shown:
     """What a reveal brings: the right answer (a choice's number, or an estimate's value), numbers, and pictures."""
 
-    right: float
+    right: float | int
     numbers: tuple[Number, ...]
     pictures: tuple[Picture, ...]
 
@@ -53,7 +53,7 @@ class Answer(ABC):
     """What may be committed, and whether it agrees with what is right."""
 
     @abstractmethod
-    def agrees(self, given: float, right: float) -> bool:
+    def agrees(self, given: float | int, right: float | int) -> bool:
         """Whether the answer given counts as right. Raises: RangeError for one that could not be committed."""
 
     @abstractmethod
@@ -71,7 +71,7 @@ class Choices(Answer):
 
     texts: tuple[str, ...]
 
-    def agrees(self, given: float, right: float) -> bool:
+    def agrees(self, given: float | int, right: float | int) -> bool:
         if given not in range(len(self.texts)):
             raise RangeError(f"answer {given:g}: choices are numbered 0 to {len(self.texts) - 1}.")
         return int(given) == int(right)
@@ -94,7 +94,7 @@ class Estimate(Answer):
     tolerance: float
     unit: str = ""
 
-    def agrees(self, given: float, right: float) -> bool:
+    def agrees(self, given: float | int, right: float | int) -> bool:
         if not self.low <= given <= self.high:
             raise RangeError(f"answer {given:g}: wanted a number from {self.low:g} to {self.high:g}.")
         return abs(given - right) <= self.tolerance * abs(right)

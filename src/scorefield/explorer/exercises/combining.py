@@ -143,7 +143,7 @@ EXERCISES = (
         "one = torch.ones(500)\n"
         "plain, guided = (sf.sample(Free(TwoClasses(), w), 500, steps=20, seed=0, label=one) for w in (1.0, 4.0))\n"
         "print(float(guided[:, 0].std() / plain[:, 0].std()))",
-        "#/images?weight=4",
+        "#/images?n=8&weight=4",
     ),
     Exercise(
         "product",
@@ -170,6 +170,5 @@ EXERCISES = (
         "p, q, pq = (Gaussian(torch.tensor([m]), torch.tensor([[v]])) for m, v in ((-1.0, 1.0), (1.0, 1.0), (0.0, 0.5)))\n"
         "x, sigma = torch.ones(1, 1), 1.0\n"
         "print(float((p.score(x, 1.0, sigma) + q.score(x, 1.0, sigma)) / pq.score(x, 1.0, sigma)))",
-        "#/walk",
     ),
 )

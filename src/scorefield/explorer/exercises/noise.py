@@ -218,7 +218,7 @@ EXERCISES = (
         "seen, x = Empirical(p.sample(200, Streams(0, range(200)))), lattice(4.0, 41)\n"
         "empty = x[(at := p.log_density(x, 1.0, 0.3)) < at.median()]\n"
         "print(float((seen.score(empty, 1.0, 0.3) - p.score(empty, 1.0, 0.3)).square().sum(1).mean().sqrt()))",
-        "#/field?density=mixture&method=kernel",
+        "#/field?modes=-2,0,0.5;2,0,0.5&method=kernel&show=error",
     ),
     Exercise(
         "merging",
@@ -242,7 +242,7 @@ EXERCISES = (
         "    left, middle, right = p.log_density(x, 1.0, half := (low + high) / 2).tolist()\n"
         "    low, high = (half, high) if left + right > 2 * middle else (low, half)\n"
         "print(low)",
-        "#/field?density=mixture&sigma=1.94",
+        "#/field?modes=-2,0,0.5;2,0,0.5&sigma=1.94",
     ),
     Exercise(
         "posterior-mean",
@@ -263,7 +263,7 @@ EXERCISES = (
         "two = Empirical(torch.tensor([[-1.0], [1.0]]).double())\n"
         "x, alpha, sigma = torch.tensor([[0.4]]).double(), torch.tensor(1.0).double(), torch.tensor(2.0).double()\n"
         "print(float(two.denoise(x, alpha, sigma)))",
-        "#/point?sigma=2",
+        "#/point?modes=-1,0,0.05;1,0,0.05&at=0.4,0&sigma=2",
     ),
     Exercise(
         "most-noise",
@@ -286,7 +286,7 @@ EXERCISES = (
         "alpha, sigma = torch.tensor(1.0).double(), torch.tensor(20.0).double()\n"
         "guess = Empirical(x).denoise(x + sigma * normal(x, Streams(0, range(400))), alpha, sigma)\n"
         "print(float(guess.std(0).norm() / x.std(0).norm()))",
-        "#/point?density=moons",
+        "#/point?density=moons&sigma=5",
     ),
     Exercise(
         "targets",
@@ -314,7 +314,7 @@ EXERCISES = (
         "x0, x = p.sample(8000, Streams(0, range(8000))), torch.tensor([[0.5, 0.4]]).double()\n"
         "w = (-(x0 - x).square().sum(1) / 2).softmax(0)\n"
         "print(float((w @ (x0 - x) - p.score(x, 1.0, 1.0)[0]).norm()))",
-        "#/point?density=mixture",
+        "#/point?modes=-2,0,0.5;2,0,0.5&at=0.5,0.4&sigma=1",
     ),
     Exercise(
         "loss-floor",
@@ -335,7 +335,7 @@ EXERCISES = (
         "p = Mixture(torch.ones(2), torch.tensor([[-2.0, 0.0], [2.0, 0.0]]).double(), 0.25 * torch.eye(2).double())\n"
         "x = p.sample(8000, Streams(0, range(8000)))\n"
         "print(float(sf.Denoising(0.5)(lambda y: p.score(y, 1.0, 0.5), x, Streams(1, range(8000))).mean()))",
-        "#/train",
+        "#/train?who=denoising",
     ),
     Exercise(
         "two-scales",

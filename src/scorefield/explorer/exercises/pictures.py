@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-Points = Float[Tensor, "n 2"]
+Points = Float[Tensor, "_ 2"]
 Field = Callable[[Points], Points]
 
 
@@ -37,7 +37,7 @@ class Plane(Picture):
     title: str
     reach: float
     arrows: Points | None = None
-    values: Float[Tensor, "rows columns"] | None = None
+    values: Float[Tensor, "_ _"] | None = None
     signed: bool = False
     points: tuple[tuple[str, Points], ...] = ()
     paths: tuple[Points, ...] = ()
@@ -64,8 +64,8 @@ class Curves(Picture):
     title: str
     across: str
     up: str
-    x: Sequence[float] | Tensor
-    lines: tuple[tuple[str, Sequence[float] | Tensor], ...]
+    x: Sequence[float | int] | Tensor
+    lines: tuple[tuple[str, Sequence[float | int] | Tensor], ...]
     logarithmic: bool = False
     mark: float | None = None
 
@@ -126,6 +126,6 @@ def arrows(field: Field, reach: float, n: int = 19) -> Points:
     return field(lattice(reach, n))
 
 
-def heights(function: Callable[[Points], Float[Tensor, "n"]], reach: float, n: int = 49) -> Float[Tensor, "n n"]:
+def heights(function: Callable[[Points], Float[Tensor, "_"]], reach: float, n: int = 49) -> Float[Tensor, "side side"]:
     """A function's values on n × n points, row by row from below."""
     return function(lattice(reach, n)).reshape(n, n)

@@ -4,6 +4,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from ..snippets import Snippet
 from ..wire import Wire
 from . import EXERCISES, find
 
@@ -25,7 +26,7 @@ def questions() -> list[dict[str, Any]]:
 
 @router.post("/{key}")
 def reveal(key: str, sent: AnswerRequest) -> dict[str, Any]:
-    """Whether the answer is right, the numbers and pictures that show it, why, and the code.
+    """Whether the answer is right, the numbers and pictures that show it, and why.
 
     ``right`` and ``agrees`` are about the dial's own place.
     """
@@ -39,6 +40,12 @@ def reveal(key: str, sent: AnswerRequest) -> dict[str, Any]:
         "why": exercise.why,
         "formula": exercise.formula,
         "source": exercise.source.plain(),
-        "code": exercise.code,
         "link": exercise.link,
     }
+
+
+@router.post("/{key}/code")
+def code(key: str) -> dict[str, Any]:
+    """The lines that print the first number of the reveal."""
+    exercise = find(key)
+    return Snippet(exercise.code, exercise.formula, (exercise.source,)).plain()

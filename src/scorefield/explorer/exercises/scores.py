@@ -23,7 +23,7 @@ def pair(half: float = 2.0, std: float = 0.5, right: float = 0.5) -> Mixture:
     return Mixture(torch.tensor([1 - right, right]).double(), means, std**2 * torch.eye(2).double())
 
 
-def row(*values: float) -> Points:
+def row(*values: float) -> Float[Tensor, "1 _"]:
     """One point."""
     return torch.tensor([values], dtype=torch.float64)
 
@@ -148,18 +148,24 @@ def _probed(coupling: float) -> Shown:
     matrix = torch.diag(torch.linspace(1, 2, d)) + coupling * (torch.ones(d, d) - torch.eye(d))
     trace = float(matrix.trace())
     found = Hutchinson()(lambda x: x @ matrix, torch.zeros(n, d), Streams(0, range(n)))[1]
-    spread = float((found - trace).square().mean().sqrt())
+    squares = (found - trace).square()
+    spread = float(squares.mean().sqrt())
+    error = float(squares.std()) / (2 * max(spread, 1e-12) * math.sqrt(n))
     off = float((matrix - torch.diag(matrix.diag())).square().sum())
     right = 0 if spread < 1e-3 * trace else 1 if spread < 0.5 * trace else 2
     return Shown(
         right,
-        (Number("error of one ±1 probe", spread), Number("the trace", trace), Number("foretold", math.sqrt(2 * off))),
+        (
+            Number("error of one ±1 probe", spread, "", error),
+            Number("the trace", trace),
+            Number("foretold", math.sqrt(2 * off)),
+        ),
         (
             Bars(
                 "Root mean square error of one probe",
                 "",
                 (
-                    ("±1 probe, measured", spread, spread / math.sqrt(2 * n)),
+                    ("±1 probe, measured", spread, error),
                     ("±1 probe, √(2 Σ off-diagonal²)", math.sqrt(2 * off), 0.0),
                     ("Gaussian probe, √2 ‖A‖", math.sqrt(2) * float(matrix.norm()), 0.0),
                 ),
@@ -194,7 +200,7 @@ EXERCISES = (
         "p = Gaussian(torch.zeros(2), torch.eye(2))\n"
         "s = p(torch.tensor([[1.0, 0.0], [2.0, 0.0]]))\n"
         "print(float(s[1].norm() / s[0].norm()))",
-        "#/field?density=gaussian",
+        "#/field?modes=0,0,1&sigma=0.02",
     ),
     Exercise(
         "between",
@@ -221,7 +227,7 @@ EXERCISES = (
         "p = Mixture(torch.ones(2), torch.tensor([[-2.0, 0.0], [2.0, 0.0]]), 0.25 * torch.eye(2))\n"
         "s = p(torch.tensor([[0.0, 0.0], [0.1, 0.0]]))\n"
         "print(float(s[0].norm()))",
-        "#/field?density=mixture",
+        "#/field?modes=-2,0,0.5;2,0,0.5&sigma=0.02",
     ),
     Exercise(
         "normaliser",
@@ -240,7 +246,6 @@ EXERCISES = (
         "x = torch.randn(9, 2, generator=torch.Generator().manual_seed(0))\n"
         "p, seven_p = Energy(lambda x: x**4), Energy(lambda x: x**4 - torch.log(torch.tensor(7.0)))\n"
         "print(float((p(x) - seven_p(x)).detach().norm(dim=1).max()))",
-        "#/field?density=mixture",
     ),
     Exercise(
         "weights",
@@ -269,7 +274,7 @@ EXERCISES = (
         "means = torch.tensor([[-3.0, 0.0], [3.0, 0.0]]).double()\n"
         "even, uneven = (Mixture(torch.tensor(w).double(), means, 0.25 * torch.eye(2).double()) for w in ([0.5, 0.5], [0.1, 0.9]))\n"
         "print(fisher_divergence(uneven, even, even.sample(1000, Streams(0, range(1000)))).value)",
-        "#/field?density=mixture",
+        "#/field?modes=-2.5,0,0.4,0.2;2.5,0,0.4,1.8&sigma=0.02",
     ),
     Exercise(
         "divergence",
@@ -292,7 +297,7 @@ EXERCISES = (
         "p = Mixture(torch.ones(2), torch.tensor([[-2.0, 0.0], [2.0, 0.0]]), 0.25 * torch.eye(2))\n"
         "value, div = sf.Exact()(p, torch.tensor([[0.0, 0.0], [2.0, 0.0]]))\n"
         "print(float(div[0].detach()))",
-        "#/field?density=mixture&layer=divergence",
+        "#/field?modes=-2,0,0.5;2,0,0.5&sigma=0.02&show=divergence",
     ),
     Exercise(
         "rotation",
@@ -319,7 +324,7 @@ EXERCISES = (
         "x = torch.stack([angle.cos(), angle.sin()], 1)\n"
         "along = torch.stack([-x[:, 1], x[:, 0]], 1)\n"
         "print(float(((p(x) + 0.5 * along) * along).sum() * 2 * math.pi / 400))",
-        "#/field?density=mixture&layer=curl",
+        "#/field?method=network&show=curl",
     ),
     Exercise(
         "probes",
@@ -332,7 +337,7 @@ EXERCISES = (
         Dial("coupling off the diagonal", 0.0, 0.5, 0.0, 0.01),
         "With v_i = ±1 every v_i² is 1, so the diagonal comes out exactly whatever the signs. Only what is off the "
         "diagonal adds noise. A Gaussian probe pays for the diagonal too. Turn the dial to couple the dimensions.",
-        "Var(vᵀA v) = 2 Σ_{i≠j} A_ij² for v = ±1;   2‖A‖² for v ~ N(0, I);   A symmetric",
+        "Var(vᵀA v) = 2 Σ_{i≠j} A_{ij}² for v = ±1;   2‖A‖² for v ~ N(0, I);   A symmetric",
         SLICED.at("eq. 8"),
         "import torch\n"
         "import scorefield as sf\n"
@@ -340,6 +345,6 @@ EXERCISES = (
         "A = torch.diag(torch.linspace(1, 2, 64))\n"
         "div = sf.Hutchinson()(lambda x: x @ A, torch.zeros(4000, 64), Streams(0, range(4000)))[1]\n"
         "print(float((div - A.trace()).square().mean().sqrt()))",
-        "#/train",
+        "#/train?who=exact,sliced",
     ),
 )

@@ -192,7 +192,7 @@ EXERCISES = (
         "    except sf.errors.DivergedError:\n"
         "        high = half\n"
         "print(high)",
-        "#/walk",
+        "#/walk?a=Langevin(size%3D0.15)&b=Langevin(size%3D0.215)&evaluations=200",
     ),
     Exercise(
         "bias",
@@ -214,7 +214,7 @@ EXERCISES = (
         "start, noise = (torch.Generator().manual_seed(k) for k in (0, 1))\n"
         "*_, last = walk.walk(p, p.sample(4000, start), walk.times(p, 60), noise)\n"
         "print(float(last.x.square().mean()))",
-        "#/walk",
+        "#/walk?a=Langevin(size%3D0.1)&b=MALA(size%3D0.1)&evaluations=200",
     ),
     Exercise(
         "mixing",
@@ -237,7 +237,7 @@ EXERCISES = (
         "walk, x = sf.Langevin(0.05), torch.tensor([[-3.0, 0.0]]).double().repeat(300, 1)\n"
         "*_, last = walk.walk(p, x, walk.times(p, 1000), torch.Generator().manual_seed(0))\n"
         "print(float((last.x[:, 0] > 0).double().mean()))",
-        "#/walk",
+        "#/walk?sigma=0.05&a=Langevin(size%3D0.02)&b=AnnealedLangevin(steps%3D5,%20size%3D0.1)&evaluations=400&from=point&start=-1.2,-0.7",
     ),
     Exercise(
         "flow",
@@ -267,7 +267,7 @@ EXERCISES = (
         "model, x = p.denoiser(sf.EDM(10.0)), torch.tensor([[4.0, -9.0]]).double().repeat(2, 1)\n"
         "*_, last = sf.Ancestral(0.0).walk(model, x, sf.grids.logsnr(model.noise, 60), Streams(5, range(2)))\n"
         "print(float((last.x[0] - last.x[1]).norm()))",
-        "#/walk",
+        "#/walk?a=Ancestral()&b=Ancestral(eta%3D0)",
     ),
     Exercise(
         "order",
@@ -291,7 +291,7 @@ EXERCISES = (
         "    *_, last = sf.Heun().walk(model, x, sf.grids.logsnr(model.noise, steps, floor=0.01)[:-1])\n"
         "    return float((last.x - x * ((1 + 0.01**2) / (1 + 10.0**2)) ** 0.5).square().mean().sqrt())\n\n\n"
         "print(error(32) / error(64))",
-        "#/walk",
+        "#/walk?a=Ancestral(eta%3D0)&evaluations=20",
     ),
     Exercise(
         "memory",
@@ -319,6 +319,6 @@ EXERCISES = (
         "y = moons(40, generator=torch.Generator().manual_seed(0))\n"
         "x = sf.sample(Empirical(y).denoiser(sf.EDM(10.0)), 300, steps=30, seed=0)\n"
         "print(float(torch.cdist(x.double(), y.double()).amin(1).median()))",
-        "#/walk?density=moons",
+        "#/train?density=moons&rows=50",
     ),
 )

@@ -32,6 +32,11 @@ import {read, write} from "./lib/state.js";
 const VIEWS = [
   ["field", "Field"],
   ["point", "One noisy point"],
+  ["walk", "Walk"],
+  ["train", "Train"],
+  ["images", "Images"],
+  ["exercises", "Predict, then look"],
+  ["sources", "Sources"],
 ];
 
 const element = (id) => document.getElementById(id);

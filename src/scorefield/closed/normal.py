@@ -85,3 +85,43 @@ class Normal(Family):
     def improper(self, theta: Parameters) -> str | None:
         least = float(torch.linalg.eigvalsh(self.precision(theta))[0])
         return None if least > 0 else f"the precision has the eigenvalue {least:.3g}"
+
+
+@dataclass(frozen=True)
+class Independent(Family):
+    """Σ η_j x_j − ½ K_j x_j²: every column a Gaussian of its own, the model that all others must beat; read as means and variances.
+
+    Identified by two rows, whatever the number of columns. Raises: RangeError for size < 1.
+
+    >>> Independent(2).names
+    ('eta[1]', 'eta[2]', 'K[1]', 'K[2]')
+    """
+
+    size: int
+
+    def __post_init__(self):
+        if self.size < 1:
+            raise RangeError(f"Independent(size={self.size}): at least one variable.")
+
+    @property
+    def names(self) -> tuple[str, ...]:  # type: ignore[override]
+        return tuple(f"{letter}[{k + 1}]" for letter in ("eta", "K") for k in range(self.size))
+
+    @property
+    def readable_names(self) -> tuple[str, ...]:  # type: ignore[override]
+        return tuple(f"{word}[{k + 1}]" for word in ("mean", "var") for k in range(self.size))
+
+    def statistics(self, x: Points) -> Statistics:
+        return torch.cat([x, -0.5 * x**2], 1)
+
+    def precision(self, theta: Parameters) -> Float[Tensor, "d d"]:
+        """K, a diagonal matrix."""
+        return theta[self.size :].diag()
+
+    def readable(self, theta: Parameters) -> Float[Tensor, "q"]:
+        eta, k = theta.split(self.size)
+        return torch.cat([eta / k, 1 / k])
+
+    def improper(self, theta: Parameters) -> str | None:
+        least = float(theta[self.size :].min())
+        return None if least > 0 else f"K has the entry {least:.3g}"

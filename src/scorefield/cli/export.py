@@ -1,36 +1,37 @@
 """``scorefield export RUN``: a trained run as files that run anywhere."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ..errors import unknown
+from ..errors import RangeError, unknown
+from ..recipes.drawing import Drawing
 from . import trained
 from .commands import File, Run
 from .named import sampler
 from .told import told
 
-TARGETS = ("onnx",)
-
 
 def export(
     run: Run,
-    to: Annotated[str, typer.Option(help="onnx")] = "onnx",
+    to: Annotated[str, typer.Option(help="onnx, int8")] = "onnx",
     steps: Annotated[int | None, typer.Option(help="steps of the walk; by default what the recipe chose")] = None,
     name: Annotated[
         str | None, typer.Option("--sampler", help="such as heun; by default what the recipe chose")
     ] = None,
     opset: Annotated[int, typer.Option(help="version of ONNX's operators")] = 20,
+    n: Annotated[int, typer.Option("--n", help="samples that judge int8")] = 2000,
+    added: Annotated[float, typer.Option(help="part that int8 may add to the denoising error at any level")] = 0.5,
+    ratio: Annotated[float, typer.Option(help="largest rise of the Fréchet distance that int8 may cost")] = 1.2,
     out: Annotated[
         Path | None, typer.Option(help="folder to write to; by default in the run's", show_default=False)
     ] = None,
     recipe: File = None,
 ) -> None:
-    """Write a trained run as ONNX: its denoiser and its whole walk, checked against PyTorch."""
-    from .. import export as exporting
-
+    """Write a trained run for elsewhere: as ONNX, whole walk included, checked against PyTorch; quantised, with a report."""
     with told():
         if to not in TARGETS:
             raise unknown("target of --to", to, TARGETS)
@@ -38,10 +39,43 @@ def export(
         how = found.sampling
         if name or steps:
             how = replace(how, sampler=sampler(name) if name else how.sampler, steps=steps or how.steps, times=None)
-        done = exporting.export(
-            found.model, out or found.place(to), how=how, shape=found.shape, scaling=found.scaling,
-            run=found.folder.name, opset=opset,
-        )  # fmt: skip
-        for path in done.files:
-            typer.echo(f"{path.stat().st_size / 1e6:8.2f} MB  {path}")
-        typer.echo(str(done.equality))
+        folder = out or found.place(to)
+        if to == "int8":
+            _int8(run, recipe, folder, how, opset=opset, n=n, added=added, ratio=ratio)
+        else:
+            TARGETS[to](found, folder, how, opset)
+
+
+def _onnx(found: trained.Trained, folder: Path, how: Drawing, opset: int) -> None:
+    from .. import export as exporting
+
+    about = {"shape": found.shape, "scaling": found.scaling, "run": found.folder.name, "opset": opset}
+    done = exporting.export(found.model, folder, how=how, **about)  # type: ignore[arg-type]
+    _list(done.files)
+    typer.echo(str(done.equality))
+
+
+def _int8(
+    run: Path, recipe: str | None, folder: Path, how: Drawing, *, opset: int, n: int, added: float, ratio: float
+) -> None:
+    from .. import export as exporting
+
+    if n < 100:
+        raise RangeError(f"--n {n}: at least 100 samples, for a Fréchet distance that says something.")
+    done = trained.finished(run, recipe)
+    made = exporting.compact(
+        done.model, folder, how=how, data=done.experiment.data, run=run.name, samples=n, bound=added, ratio=ratio,
+        opset=opset,
+    )  # fmt: skip
+    typer.echo(made.quality.table())
+    kept = ", ".join(made.chosen.floating) or "none"
+    typer.echo(f"int8 arithmetic in {len(made.chosen.integer)} layers; float activations in: {kept}")
+    _list(made.files)
+
+
+def _list(files: tuple[Path, ...]) -> None:
+    for path in files:
+        typer.echo(f"{path.stat().st_size / 1e6:8.2f} MB  {path}")
+
+
+TARGETS: dict[str, Callable[..., None]] = {"onnx": _onnx, "int8": _int8}

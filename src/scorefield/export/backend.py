@@ -4,7 +4,6 @@ A session's answers are those of PyTorch within the error that was checked at ex
 several threads at once; ``threads`` is how many one call uses.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from ..data import Scaling
 from ..describe import build
 from ..errors import DamagedError, MissingPackageError, RangeError, RunError, ShapeError
 from ..models import Denoiser, Times, Values, require_labels
+from .graph import facts_in
 from .program import draws
 
 
@@ -114,7 +114,7 @@ def _opened(path: Path, threads: int, kind: str | None) -> tuple[Any, dict[str, 
         raise RunError(f"{path}: no file of that name; write it with: scorefield export RUN.")
     try:
         made = session(str(path), threads)
-        known = {key: json.loads(value) for key, value in made.get_modelmeta().custom_metadata_map.items()}
+        known = facts_in(made.get_modelmeta().custom_metadata_map)
     except (MissingPackageError, RangeError):
         raise
     except Exception as error:

@@ -13,7 +13,7 @@ import importlib
 import json
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 OPSET = 20
 OLDEST = 18
+PREFIX = "scorefield."
 
 
 def onnx() -> Any:
@@ -187,16 +188,25 @@ def sampler_graph(denoiser: "ModelProto", walk: Program, scaling: Scaling) -> "M
 
 
 def tell(graph: "ModelProto", about: dict[str, Any]) -> None:
-    """Facts into ``metadata_props``, each as JSON; known ones are replaced."""
+    """Facts into ``metadata_props``, each as JSON under ``scorefield.``; known ones are replaced."""
     kept = {each.key: each.value for each in graph.metadata_props}
     del graph.metadata_props[:]
-    for key, value in (kept | {key: json.dumps(value) for key, value in about.items()}).items():
+    for key, value in (kept | {PREFIX + key: json.dumps(value) for key, value in about.items()}).items():
         graph.metadata_props.add(key=key, value=value)
 
 
 def told(graph: "ModelProto") -> dict[str, Any]:
     """What `tell` wrote."""
-    return {each.key: json.loads(each.value) for each in graph.metadata_props}
+    return facts_in({each.key: each.value for each in graph.metadata_props})
+
+
+def facts_in(metadata: Mapping[str, str]) -> dict[str, Any]:
+    """The facts among a graph's metadata; what other programs wrote there is left alone.
+
+    >>> facts_in({"scorefield.classes": "10", "onnx.infer": "onnxruntime.quant"})
+    {'classes': 10}
+    """
+    return {key.removeprefix(PREFIX): json.loads(text) for key, text in metadata.items() if key.startswith(PREFIX)}
 
 
 def describe_or_name(model: nn.Module) -> Any:

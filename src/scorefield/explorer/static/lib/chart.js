@@ -136,6 +136,13 @@ export class Chart {
   }
 }
 
+/* "0.064 ± 0.002": a number to the digits that its error allows. */
+export function estimate({value, error}) {
+  if (!Number.isFinite(value)) return "not finite";
+  const digits = error > 0 ? Math.min(4, Math.max(0, -Math.floor(Math.log10(Number(error.toPrecision(1)))))) : 3;
+  return `${value.toFixed(digits).replace(/^-(0\.?0*)$/, "$1")} ± ${(error ?? 0).toFixed(digits)}`;
+}
+
 const short = (v) => (v >= 10000 ? `${Number((v / 1000).toPrecision(3))}k` : String(Number(v.toPrecision(3))));
 
 function even(low, high, count) {

@@ -7,13 +7,13 @@ const size = (value, label = "Step size h") => ({name: "size", label, min: 0.001
 
 export const SAMPLERS = [
   {id: "Langevin", title: "Langevin", group: "In the score at one noise level", fixed: true, knobs: [size(0.02)]},
-  {id: "MALA", title: "Langevin, accepted or refused (MALA)", group: "In the score at one noise level", fixed: true, knobs: [size(0.1)]},
+  {id: "MALA", title: "Langevin with refusals (MALA)", group: "In the score at one noise level", fixed: true, knobs: [size(0.1)]},
   {id: "Underdamped", title: "Underdamped Langevin", group: "In the score at one noise level", fixed: true,
     knobs: [size(0.1), {name: "friction", label: "Friction γ", min: 0.05, max: 20, log: true, value: 1}]},
   {id: "AnnealedLangevin", title: "Annealed Langevin", group: "Down the noise levels, with noise", knobs: [
     {name: "steps", label: "Steps at each level", min: 1, max: 50, step: 1, value: 5},
     {name: "size", label: "Step size ε, in units of σ²", min: 0.01, max: 0.95, log: true, value: 0.1}]},
-  {id: "EulerMaruyama", title: "Reverse SDE (Euler–Maruyama)", group: "Down the noise levels, with noise", knobs: []},
+  {id: "EulerMaruyama", title: "Reverse SDE", group: "Down the noise levels, with noise", knobs: []},
   {id: "Ancestral", title: "Ancestral: DDPM to DDIM", group: "Down the noise levels, with noise", knobs: [
     {name: "eta", label: "Noise η: 0 DDIM, 1 DDPM", min: 0, max: 1, step: 0.05, value: 1}]},
   {id: "Churn", title: "Churned Heun", group: "Down the noise levels, with noise", knobs: [

@@ -2,7 +2,7 @@
    streams the fields, losses and divergences; the page pauses it, turns the noise level while it runs, and shows all of it. */
 
 import {latest, post, stream, unpack} from "../lib/api.js";
-import {Chart} from "../lib/chart.js";
+import {Chart, estimate} from "../lib/chart.js";
 import {showCode} from "../lib/code.js";
 import {shade} from "../lib/colour.js";
 import {button, checkbox, group, layout, node, numeric, radio, select, slider} from "../lib/controls.js";
@@ -38,12 +38,6 @@ const TRIES = [
 ];
 
 const title = (name) => OBJECTIVES.find(([id]) => id === name)[1];
-const estimate = ({value, error}) => {
-  if (value === null || value === undefined) return "not finite";
-  const digits = error > 0 ? Math.min(4, Math.max(0, -Math.floor(Math.log10(Number(error.toPrecision(1)))))) : 3;
-  return `${value.toFixed(digits)} ± ${(error ?? 0).toFixed(digits)}`;
-};
-
 export default {
   id: "train",
   title: "Train",

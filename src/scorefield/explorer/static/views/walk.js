@@ -2,7 +2,7 @@
    plays, pauses and scrubs them, and says why a step explodes. */
 
 import {stream, unpack} from "../lib/api.js";
-import {Chart} from "../lib/chart.js";
+import {Chart, estimate} from "../lib/chart.js";
 import {showCode} from "../lib/code.js";
 import {shade} from "../lib/colour.js";
 import {button, group, layout, node, numeric, radio, slider} from "../lib/controls.js";
@@ -34,11 +34,6 @@ const TRIES = [
   ["Modes that do not mix", "Released in one mode: little noise traps, noise levels free.", {a: "Langevin(size=0.02)", b: "AnnealedLangevin(steps=5, size=0.1)", evaluations: 400, from: "point", start: [-1.2, -0.7], sigma: 0.05}],
   ["Ten evaluations", "What order buys when evaluations are few.", {a: "Ancestral(eta=0)", b: "Multistep(points=3)", evaluations: 10, from: "noise"}],
 ];
-
-const estimate = ({value, error}) => {
-  const digits = error > 0 ? Math.min(4, Math.max(0, -Math.floor(Math.log10(Number(error.toPrecision(1)))))) : 3;
-  return `${value.toFixed(digits)} ± ${error.toFixed(digits)}`;
-};
 
 /* One panel: a picture, its sampler's name, and what is known of the walk so far. */
 class Track {

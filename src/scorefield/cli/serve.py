@@ -19,7 +19,7 @@ def serve(
     port: Annotated[int, typer.Option(help="0 for any that is free")] = 8000,
     workers: Annotated[int, typer.Option(help="processes that hold the model")] = 1,
     threads: Annotated[
-        int | None, typer.Option(help="of each worker; by default the processors, shared evenly")
+        int | None, typer.Option(help="of each worker; by default all processors but one, shared evenly")
     ] = None,
     batch: Annotated[int, typer.Option(help="rows that share an evaluation, at most")] = 16,
     max_rows: Annotated[int, typer.Option(help="samples of a request, at most")] = 1024,
@@ -43,7 +43,7 @@ def serve(
         logs(log_level)
         limits = Limits(max_rows, max_steps, body=int(max_body * 2**20), queue=queue, timeout=timeout, batch=batch)
         with bound(host, port) as listening:
-            threads = max(1, (os.cpu_count() or 1) // max(1, workers)) if threads is None else threads
+            threads = max(1, ((os.cpu_count() or 1) - 1) // max(1, workers)) if threads is None else threads
             gate = application(
                 str(run), limits=limits, workers=workers, threads=threads, token=_token(token_file), recipe=recipe
             )

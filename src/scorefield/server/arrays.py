@@ -131,8 +131,9 @@ def _bytes(text: str, where: str) -> bytes:
 
 
 def _npy(text: str, where: str) -> np.ndarray:
+    file = io.BytesIO(_bytes(text, where))
     try:
-        found = np.load(io.BytesIO(_bytes(text, where)), allow_pickle=False)
+        found = np.load(file, allow_pickle=False)
     except (ValueError, OSError, EOFError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
         raise DataError(f"{where}: these bytes are no NPY file of numbers.") from error
     if not isinstance(found, np.ndarray) or found.dtype.kind not in "fiub":
@@ -146,15 +147,13 @@ def _pixels(text: str, shape: Shape, where: str) -> np.ndarray:
 
     if len(shape) != 3 or shape[0] not in (1, 3):
         raise ShapeError(f"{where}: events of shape {shape} are no pictures; give lists or NPY.")
+    file = io.BytesIO(_bytes(text, where))
     try:
-        picture = Image.open(io.BytesIO(_bytes(text, where)), formats=["PNG"])
-        if picture.size != (shape[2], shape[1]):
-            raise ShapeError(
-                f"{where}: a picture of {picture.size[0]} × {picture.size[1]} pixels; {shape[2]} × {shape[1]} wanted."
-            )
-        pixels = np.asarray(picture.convert("L" if shape[0] == 1 else "RGB"))
+        picture = Image.open(file, formats=["PNG"])
+        size = picture.size
+        pixels = np.asarray(picture.convert("L" if shape[0] == 1 else "RGB")) if size == (shape[2], shape[1]) else None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        if isinstance(error, ShapeError):
-            raise
         raise DataError(f"{where}: these bytes are no PNG picture.") from error
+    if pixels is None:
+        raise ShapeError(f"{where}: a picture of {size[0]} × {size[1]} pixels; {shape[2]} × {shape[1]} wanted.")
     return pixels[None] if shape[0] == 1 else pixels.transpose(2, 0, 1)

@@ -146,7 +146,9 @@ def _samples(served: Served, limits: Limits, one: Any, label: Any, seed: Any) ->
     steps = Annotated[int | None, Field(ge=1, le=most, description="of the walk; the run's own by default")]
     words = "a name, or a name with arguments"
     sampler = Annotated[str | None, Field(pattern=rf"^({names})(\(.*\))?$", max_length=200, description=words)]
-    guidance = Annotated[float | None, Field(ge=0, le=100, description="weight of the label; 1 is none")]
+    guidance = Annotated[
+        float | None, Field(ge=0, le=100, allow_inf_nan=False, description="weight of the label; 1 is none")
+    ]
     fields: dict[str, Any] = {
         "n": (rows, Field(1, examples=[4])),
         "seed": (seed, Field(0, examples=[7])),

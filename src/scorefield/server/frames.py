@@ -52,7 +52,7 @@ def split(message: bytes) -> tuple[bytes, bytes]:
     return message[HEAD.size : HEAD.size + length], message[HEAD.size + length :]
 
 
-def unpacked(words: bytes, numbers: bytes) -> Message:
+def unpacked(words: bytes | bytearray, numbers: bytes | bytearray) -> Message:
     """The header and the arrays. Raises: DataError for what `packed` did not write.
 
     >>> unpacked(b'{"arrays":[["x","object",[1]]]}', b"")
@@ -91,7 +91,7 @@ async def arriving(reader: asyncio.StreamReader) -> Message:
     return unpacked(await reader.readexactly(words), await reader.readexactly(numbers))
 
 
-def _exactly(source: socket.socket, count: int) -> bytes:
+def _exactly(source: socket.socket, count: int) -> bytearray:
     if count > LARGEST:
         raise DataError(f"message of {count} bytes: {LARGEST} at most.")
     buffer = bytearray(count)
@@ -101,4 +101,4 @@ def _exactly(source: socket.socket, count: int) -> bytes:
         if got == 0:
             raise EOFError
         done += got
-    return bytes(buffer)
+    return buffer

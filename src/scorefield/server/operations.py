@@ -114,7 +114,7 @@ class Operations:
             if getattr(body, what) is not None:
                 self._require(what)
         if body.sampler is not None:
-            named(body.sampler)
+            self.served.require_walks(named(body.sampler))
         n, served = body.n, self.served
         label = -1 if body.label is None else body.label
         rows = {"seed": np.full(n, body.seed), "row": np.arange(body.first, body.first + n), "label": np.full(n, label)}

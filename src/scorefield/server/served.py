@@ -1,5 +1,6 @@
 """What is served: a run's model, its units, how it draws, and what it can and cannot be asked for."""
 
+import inspect
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,7 +14,7 @@ from .. import box
 from ..checkpoints import facts, load
 from ..data import Scaling
 from ..distillation import Renoise
-from ..errors import RunError
+from ..errors import RangeError, RunError
 from ..guidance import Classifier
 from ..models import Denoiser
 from ..recipes.drawing import Drawing
@@ -82,6 +83,25 @@ class Served:
         """The sampler that draws unless another is asked for."""
         return self.drawing.sampler or (default(self.drawing.steps) if isinstance(self.model, Denoiser) else Langevin())
 
+    @cached_property
+    def samplers(self) -> tuple[type[Sampler], ...]:
+        """The samplers that walk such a model: a denoiser's take no static score, and those of static scores no denoiser."""
+        if self.student:
+            return (type(self.student),)
+        wanted = isinstance(self.model, Denoiser)
+        return tuple(kind for kind in known().values() if (_model_of(kind) is Denoiser) == wanted)
+
+    def require_walks(self, sampler: Sampler) -> None:
+        """Raises: RangeError for a sampler that does not walk such a model, or holds one that does not."""
+        if not isinstance(sampler, self.samplers):
+            names = ", ".join(each.__name__ for each in self.samplers)
+            raise RangeError(
+                f"sampler {sampler}: it does not walk a {type(self.model).__name__}; one of {names} wanted."
+            )
+        for part in vars(sampler).values():
+            if isinstance(part, Sampler):
+                self.require_walks(part)
+
     @property
     def classes(self) -> int | None:
         """Number of labels; None for a run without."""
@@ -133,7 +153,6 @@ class Served:
         """What a client may know, as JSON: the body of GET /model but for limits."""
         numbers = sum(each.numel() for each in self.model.parameters())
         data = {key: value for key, value in self.about.get("data", {}).items() if key in ("name", "columns", "rows")}
-        names = {} if self.student else known()
         return {
             "name": self.name,
             "kind": "student" if self.student else "denoiser" if isinstance(self.model, Denoiser) else "score",
@@ -151,7 +170,7 @@ class Served:
             "sampler": str(self.sampler),
             "steps": self.drawing.steps,
             "guidance": self.drawing.weight if self.classes is not None and not self.student else None,
-            "samplers": [_told(kind) for kind in names.values()] or [_told(type(self.sampler))],
+            "samplers": [_told(kind) for kind in self.samplers],
             "cannot": {what: why for what in OPERATIONS if (why := self.cannot(what))},
         }
 
@@ -163,9 +182,11 @@ def _listed(value: Any) -> float | list[float]:
     return [float(each) for each in value] if isinstance(value, tuple) else float(value)
 
 
-def _told(kind: type[Sampler]) -> dict[str, Any]:
-    import inspect
+def _model_of(kind: type[Sampler]) -> Any:
+    return inspect.signature(kind.step).parameters["model"].annotation
 
+
+def _told(kind: type[Sampler]) -> dict[str, Any]:
     parameters = {each.name: _plain(each.default) for each in inspect.signature(kind).parameters.values()}
     return {
         "name": kind.__name__,

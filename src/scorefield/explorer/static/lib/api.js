@@ -8,13 +8,23 @@ export class ApiError extends Error {
   }
 }
 
+let pending = 0;         // told on the root element, for tests and style sheets
+
+const count = (change) => {
+  pending += change;
+  document.documentElement.dataset.pending = pending;
+};
+
 async function request(address, options) {
   let answer;
+  count(1);
   try {
     answer = await fetch(address, options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Error("The server does not answer: is `scorefield explore` still running?");
+  } finally {
+    count(-1);
   }
   if (!answer.ok) throw new ApiError(answer.status, await answer.json().catch(() => null));
   return answer;

@@ -39,8 +39,13 @@ export function showCode(parent, address, {failed = () => {}} = {}) {
 
   details.addEventListener("toggle", refresh);
   copy.addEventListener("click", async () => {
-    await navigator.clipboard.writeText(code.textContent);
-    copy.textContent = "Copied";
+    try {
+      await navigator.clipboard.writeText(code.textContent);
+      copy.textContent = "Copied";
+    } catch {   // a browser that does not let pages write there: the text is marked instead
+      getSelection().selectAllChildren(code);
+      copy.textContent = "Press Ctrl-C";
+    }
     setTimeout(() => { copy.textContent = "Copy"; }, 1500);
   });
   return {

@@ -6,14 +6,19 @@
 const LIGHT = [[255, 255, 255], [226, 238, 247], [186, 216, 235], [138, 187, 221], [98, 150, 208], [82, 112, 190], [96, 78, 166]];
 const DARK = [[20, 24, 33], [38, 38, 84], [46, 66, 132], [38, 102, 148], [32, 136, 140], [64, 164, 112], [142, 178, 74]];
 
+let known = null;        // the style sheet is asked once a theme: asking costs a layout
+
 export function theme() {
+  const name = document.documentElement.dataset.theme;
+  if (known?.name === name) return known;
   const style = getComputedStyle(document.documentElement);
-  const of = (name) => style.getPropertyValue(`--${name}`).trim();
-  return {
-    dark: document.documentElement.dataset.theme === "dark",
+  const of = (each) => style.getPropertyValue(`--${each}`).trim();
+  known = {
+    name, dark: name === "dark",
     paper: of("plot"), ink: of("ink"), muted: of("muted"), line: of("line"), accent: of("accent"),
     arrow: of("arrow"), density: of("density"), warm: of("warm"), second: of("second"), good: of("good"), bad: of("bad"),
   };
+  return known;
 }
 
 export function rgb(colour) {

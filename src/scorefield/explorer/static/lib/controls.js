@@ -148,7 +148,7 @@ export function table(caption) {
 
 /* The usual page of a view: a picture, controls beside it, numbers under those (`side`), and what comes below. */
 export function layout(root) {
-  const side = node("section", {className: "side", "aria-label": "Numbers"});
+  const side = node("div", {className: "side"});
   const stage = node("section", {className: "stage", "aria-label": "Picture"});
   const panel = node("section", {className: "panel", "aria-label": "Controls"});
   const below = node("section", {className: "below", "aria-label": "Code"});

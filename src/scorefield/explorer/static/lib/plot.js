@@ -96,37 +96,42 @@ export class Plot {
     // Values sit on the lattice's points: its cells reach half a step over the square's edge.
     const wide = this.width * n / (n - 1), tall = this.height * n / (n - 1);
     this.draw.imageSmoothingEnabled = true;
-    this.draw.imageSmoothingQuality = "high";
     this.draw.drawImage(this.buffer, (this.width - wide) / 2, (this.height - tall) / 2, wide, tall);
   }
 
-  /* Level lines by marching squares, one path for each level. */
+  /* Level lines by marching squares: most cells are between two levels, and cost one comparison. */
   contours(values, n, levels, {colour = this.colours.line, width = 1, alpha = 1} = {}) {
-    const c = this.draw, step = 2 * this.half / (n - 1);
+    const c = this.draw, step = this.width / (n - 1), height = this.height, sorted = [...levels].sort((a, b) => a - b);
     c.save();
     c.strokeStyle = colour;
     c.lineWidth = width;
     c.globalAlpha = alpha;
-    const at = (k) => this.x(-this.half + k * step), up = (k) => this.y(-this.half + k * step);
-    for (const level of levels) {
-      c.beginPath();
-      for (let j = 0; j < n - 1; j += 1) {
-        for (let i = 0; i < n - 1; i += 1) {
-          const a = values[j * n + i] - level, b = values[j * n + i + 1] - level;
-          const d = values[(j + 1) * n + i] - level, e = values[(j + 1) * n + i + 1] - level;
+    c.beginPath();
+    const edge = (side, i, j, a, b, d, e) => {
+      let u = i, v = j;
+      if (side === B) u += a / (a - b);
+      else if (side === T) { u += d / (d - e); v += 1; }
+      else if (side === L) v += a / (a - d);
+      else { u += 1; v += b / (b - e); }
+      return [u * step, height - v * step];
+    };
+    for (let j = 0; j < n - 1; j += 1) {
+      for (let i = 0; i < n - 1; i += 1) {
+        const k = j * n + i, va = values[k], vb = values[k + 1], vd = values[k + n], ve = values[k + n + 1];
+        const low = Math.min(va, vb, vd, ve), high = Math.max(va, vb, vd, ve);
+        for (const level of sorted) {
+          if (level >= high) break;
+          if (level < low) continue;
+          const a = va - level, b = vb - level, d = vd - level, e = ve - level;
           const kind = (a > 0) | (b > 0) << 1 | (e > 0) << 2 | (d > 0) << 3;
-          if (kind === 0 || kind === 15) continue;
-          const bottom = [i + a / (a - b), j], right = [i + 1, j + b / (b - e)];
-          const top = [i + d / (d - e), j + 1], left = [i, j + a / (a - d)];
-          for (const [from, to] of SEGMENTS[kind](a + b + d + e > 0)) {
-            const ends = {bottom, right, top, left};
-            c.moveTo(at(ends[from][0]), up(ends[from][1]));
-            c.lineTo(at(ends[to][0]), up(ends[to][1]));
+          for (const [from, to] of SEGMENTS[kind]?.(a + b + d + e > 0) ?? []) {
+            c.moveTo(...edge(from, i, j, a, b, d, e));
+            c.lineTo(...edge(to, i, j, a, b, d, e));
           }
         }
       }
-      c.stroke();
     }
+    c.stroke();
     c.restore();
   }
 
@@ -139,27 +144,26 @@ export class Plot {
     let longest = 0;
     for (let k = 0; k < n * n; k += 1) longest = Math.max(longest, Math.log1p(4 * sizes[k] / middle));
     c.save();
-    c.strokeStyle = c.fillStyle = colour;
-    c.lineWidth = width;
-    c.lineCap = "round";
+    c.fillStyle = colour;
+    const half = 0.5 * width;
     c.beginPath();
-    const heads = new Path2D();
     for (let k = 0; k < n * n; k += 1) {
       if (!(sizes[k] > 0)) continue;
       const length = 0.98 * step * Math.log1p(4 * sizes[k] / middle) / (longest || 1);
+      if (length < 0.7) continue;
       const ux = vectors[2 * k] / sizes[k], uy = -vectors[2 * k + 1] / sizes[k];
       const x = (k % n) * step - 0.5 * length * ux, y = this.height - Math.floor(k / n) * step - 0.5 * length * uy;
       const head = Math.min(4.4, 0.5 * length), ex = x + length * ux, ey = y + length * uy;
-      if (length < 0.7) continue;
-      c.moveTo(x, y);
-      c.lineTo(ex - 0.7 * head * ux, ey - 0.7 * head * uy);
-      heads.moveTo(ex, ey);
-      heads.lineTo(ex - head * ux + 0.42 * head * uy, ey - head * uy - 0.42 * head * ux);
-      heads.lineTo(ex - head * ux - 0.42 * head * uy, ey - head * uy + 0.42 * head * ux);
-      heads.closePath();
+      const nx = ex - head * ux, ny = ey - head * uy, px = -uy * half, py = ux * half, wx = -uy * 0.42 * head, wy = ux * 0.42 * head;
+      c.moveTo(x + px, y + py);
+      c.lineTo(nx + px, ny + py);
+      c.lineTo(nx + wx, ny + wy);
+      c.lineTo(ex, ey);
+      c.lineTo(nx - wx, ny - wy);
+      c.lineTo(nx - px, ny - py);
+      c.lineTo(x - px, y - py);
     }
-    c.stroke();
-    c.fill(heads);
+    c.fill();
     c.restore();
   }
 
@@ -321,8 +325,8 @@ export class Plot {
 }
 
 /* Which edges a level line joins, by the corners above it; the two saddles ask the mean of the corners. */
-const B = "bottom", R = "right", T = "top", L = "left";
-const one = (a, b) => () => [[a, b]];
+const B = 0, R = 1, T = 2, L = 3;
+const one = (a, b) => { const both = [[a, b]]; return () => both; };
 const SEGMENTS = {
   1: one(L, B), 2: one(B, R), 3: one(L, R), 4: one(R, T), 6: one(B, T), 7: one(L, T), 8: one(T, L), 9: one(T, B),
   11: one(T, R), 12: one(R, L), 13: one(R, B), 14: one(B, L),

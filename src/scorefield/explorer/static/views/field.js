@@ -57,7 +57,7 @@ export default {
     const numbers = table("What is seen");
     side.append(numbers.element);
     const code = showCode(below, "/api/field/code", {failed: context.fail});
-    let subject = "";
+    let subject = "", moved = null, rest = 0;
     let shown = null;       // {score, logDensity, largest, map, fisher, n, fine}
     let grips = [], picked = 0, training = null, resting = 0, resent = "";
 
@@ -67,7 +67,7 @@ export default {
     const server = latest("/api/field", (answer, asked, more) => {
       if (answer.missing === "network" && !more && !training) learn(context.state);
       if (answer.missing === "table" && !more) resend(context.state);
-      if (answer.missing) return;
+      if (answer.missing || moved) return;
       shown = {
         score: unpack(answer.score), logDensity: unpack(answer.log_density), map: answer.map && unpack(answer.map),
         largest: answer.largest, fisher: answer.fisher, n: N, fine: FINE, show: asked.show,
@@ -116,7 +116,17 @@ export default {
     }
 
     plot.paint = (p) => {
-      if (!shown) return;
+      if (moved) {
+        shown = {
+          score: closed.field(moved.modes, moved.sigma, N).score, logDensity: closed.field(moved.modes, moved.sigma, FINE).logDensity,
+          n: N, fine: FINE, show: "density", fisher: null,
+        };
+        moved = null;
+      }
+      if (!shown) {
+        if (context.state.density === "table" && !context.state.table) p.text("Choose a CSV file, and its score appears here.", [0, 0], {dx: 0, dy: 0, align: "center", size: 16});
+        return;
+      }
       const colours = theme(), top = shown.logDensity.reduce((a, b) => Math.max(a, b), -Infinity);
       const state = context.state, other = shown.show !== "density" && shown.map;
       if (other) {
@@ -260,16 +270,21 @@ export default {
         const now = JSON.stringify([chosen(state), state.method]);
         if (now !== subject) { subject = now; clearTimeout(resting); training?.abort(); }
         placeGrips(state);
-        // What a hand moves is drawn at once; the server's numbers follow, only the last of them.
-        if (state.density === "mixture" && state.method === "exact" && state.show === "density") {
-          shown = {...closed.field(state.modes, state.sigma, N), n: N, fine: FINE, show: "density", fisher: null};
-          shown.logDensity = closed.field(state.modes, state.sigma, FINE).logDensity;
+        // What a hand moves is drawn from the browser's own arithmetic, within the frame; the server's numbers follow when it rests.
+        moved = state.density === "mixture" && state.method === "exact" && state.show === "density" ? state : null;
+        clearTimeout(rest);
+        if (moved) plot.refresh();
+        if (state.density === "table" && !state.table) {
+          shown = null;
+          server.drop();
+          numbers.show([]);
           plot.refresh();
+          return;
         }
-        server.ask(body(state));
+        rest = setTimeout(() => server.ask(body(state)), moved && shown ? 120 : 0);
         code.ask(body(state));
       },
-      unmount() { clearTimeout(resting); training?.abort(); server.stop(); code.stop(); plot.stop(); },
+      unmount() { clearTimeout(resting); clearTimeout(rest); training?.abort(); server.stop(); code.stop(); plot.stop(); },
     };
   },
 };

@@ -1,0 +1,115 @@
+"""The page as a whole: weight, speed, menu, themes, links, history, and what a screen reader and a narrow screen get."""
+
+import time
+
+import pytest
+
+from conftest import WIDTHS, link, ready, until, violations
+
+
+def views(page):
+    return page.eval_on_selector_all("#views a", "all => all.map(each => each.dataset.view)")
+
+
+def test_the_first_view_is_live_within_three_seconds_and_weighs_little(chromium, address):
+    context = chromium.new_context()
+    page = context.new_page()
+    sizes = []
+    page.on("response", lambda answer: sizes.append(int(answer.headers.get("content-length", 0))))
+    began = time.monotonic()
+    page.goto(address)
+    page.wait_for_selector("#view[data-ready]")
+    until(page, "document.querySelector('.numbers td') !== null")
+    seconds = time.monotonic() - began
+    context.close()
+    print(f"live after {seconds:.2f} s, {sum(sizes) / 1000:.0f} kB with the first answer")
+    assert seconds < 3
+    assert sum(sizes) < 500_000
+
+
+def test_all_that_is_served_weighs_less_than_half_a_megabyte(visit):
+    page = visit("/")
+    for each in views(page):
+        page.goto(page.url.split("#")[0] + f"#/{each}")
+        ready(page)
+    files = page.evaluate(
+        "performance.getEntriesByType('resource').filter(e => !e.name.includes('/api/')).map(e => [e.name, e.decodedBodySize])"
+    )
+    assert len(files) > 12
+    print(f"{sum(size for _, size in files) / 1000:.0f} kB in {len(files)} files")
+    assert sum(size for _, size in files) < 500_000
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing_wrong_with_any_view(visit, theme):
+    page = visit("/", theme=theme)
+    found = {}
+    for each in views(page):
+        page.click(f"#views a[data-view={each}]")
+        page.wait_for_selector(f"#view[data-view={each}][data-ready]")
+        ready(page)
+        page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true; })")
+        ready(page)
+        found[each] = violations(page)
+    assert not any(found.values()), found
+
+
+@pytest.mark.parametrize("width", list(WIDTHS))
+def test_no_view_scrolls_sideways(visit, width):
+    page = visit("/", width=width)
+    for each in views(page):
+        page.goto(page.url.split("#")[0] + f"#/{each}")
+        page.wait_for_selector(f"#view[data-view={each}][data-ready]")
+        ready(page)
+        assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, each
+
+
+def test_the_theme_follows_the_system_until_it_is_chosen(visit):
+    page = visit("/", theme="dark")
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    page.emulate_media(color_scheme="light")
+    until(page, "document.documentElement.dataset.theme === 'light'")
+    page.click("#theme")
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    page.reload()
+    ready(page)
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+
+
+def test_the_menu_says_where_one_is_and_the_title_follows(visit):
+    page = visit("/")
+    page.click("#views a[data-view=point]")
+    page.wait_for_selector("#view[data-view=point][data-ready]")
+    assert page.text_content("#views a[aria-current=page]") == "One noisy point"
+    assert page.title().startswith("One noisy point")
+    page.go_back()
+    page.wait_for_selector("#view[data-view=field][data-ready]")
+
+
+def test_a_link_that_nobody_made_opens_the_first_view_with_its_defaults(visit):
+    page = visit("/#/nowhere?sigma=7")
+    assert page.get_attribute("#view", "data-view") == "field"
+    page = visit("/#/field?sigma=much&density=cheese&modes=a,b&show=")
+    assert page.inner_text("output") == "0.3"
+    assert len(page.query_selector_all(".grip")) == 3
+
+
+def test_the_keyboard_reaches_the_view_past_the_menu(visit):
+    page = visit("/")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "skip"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+
+
+def test_going_back_brings_the_state_back(visit):
+    page = visit("/#/field")
+    page.get_by_text("Streamlines", exact=True).click()
+    assert "lines=streamlines" in link(page)
+    page.get_by_text("curl s", exact=True).click()
+    assert "show=curl" in link(page)
+    page.go_back()
+    ready(page)
+    assert "show" not in link(page)
+    assert page.is_checked("input[value=streamlines]")
+    assert page.is_checked("input[value=density]")

@@ -11,10 +11,11 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from scorefield import calculus, grids, laws, networks, noises, objectives, samplers, spaces
+from scorefield import box, calculus, grids, laws, networks, noises, objectives, samplers, spaces
 from scorefield.exact import Mixture
 from scorefield.inversion import invert, restore
 from scorefield.objectives import Objective, Times
@@ -86,6 +87,16 @@ def inversions() -> str:
     return table(*rows)
 
 
+def cards() -> str:
+    """The cards of the models in the box, one section each."""
+    texts = []
+    for name in box.names():
+        text = (box.place(name) / "card.md").read_text(encoding="utf-8")
+        text = re.sub(r"^#", "##", text, flags=re.M).replace("](samples.png)", f"](images/box-{name}.png)")
+        texts.append(re.sub(r"\]\(\.\./([\w-]+)/card\.md\)", r"](#\1)", text))
+    return "\n".join(texts)
+
+
 ROOT = Path(__file__).parents[1]
 NOISES, GRIDS = [noises.VP, noises.EDM, noises.Rectified], [grids.karras, grids.logsnr]
 TABLES: dict[str, Callable[[], str]] = {
@@ -103,6 +114,7 @@ TABLES: dict[str, Callable[[], str]] = {
         ("name", "what it does"),
         *((f"`sf.networks.{n}`", claim(getattr(networks, n))) for n in networks.__all__ if n[0].isupper()),
     ),
+    "cards": cards,
     "recipes": lambda: table(
         ("recipe", "what it does"), *((f"`scorefield train {n}`", claim(r)) for n, r in names().items())
     ),
@@ -114,6 +126,16 @@ def included(name: str) -> str:
     text = (ROOT / name).read_text(encoding="utf-8").replace("](docs/", "](")
     text = text.replace("](CONTRIBUTING.md)", "](contributing.md)").replace("](CHANGELOG.md)", "](changelog.md)")
     return re.sub(r"\[([^]]+)\]\(LICENSE\)", r"\1", text)
+
+
+def on_files(files: Any, config: Any) -> None:
+    """MkDocs calls this once: the pictures of the models in the box, which lie with them, become files of the site."""
+    from mkdocs.structure.files import File
+
+    for name in box.names():
+        files.append(
+            File.generated(config, f"images/box-{name}.png", abs_src_path=str(box.place(name) / "samples.png"))
+        )
 
 
 def on_page_markdown(markdown: str, **_) -> str:

@@ -28,8 +28,8 @@ def fidelity(
 
     >>> from scorefield.data import open_data
     >>> rows = open_data("digits8")
-    >>> judged = fidelity(rows, count=400, judge_steps=20)
-    >>> judged(rows.train[:400]).value < judged(rows.train[:400] * 0.5).value
+    >>> judged = fidelity(rows, count=300, judge_steps=20)
+    >>> judged(rows.train[:300]).value < judged(rows.train[:300] * 0.5).value
     True
     """
     if data.labels is None or len(data.held_out) < 4:

@@ -29,6 +29,9 @@ def serve(
     timeout: Annotated[float, typer.Option(help="seconds of a request, at most")] = 60.0,
     token_file: Annotated[Path | None, typer.Option(help="a file with the token that requests must bring")] = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error")] = "info",
+    onnx: Annotated[
+        Path | None, typer.Option(help="compute with this denoiser.onnx or int8 file of the run, by scorefield export")
+    ] = None,
     recipe: File = None,
 ) -> None:
     """Serve a trained run over HTTP: samples, scores, densities and denoised points, batched across requests."""
@@ -44,8 +47,9 @@ def serve(
         limits = Limits(max_rows, max_steps, body=int(max_body * 2**20), queue=queue, timeout=timeout, batch=batch)
         with bound(host, port) as listening:
             threads = max(1, ((os.cpu_count() or 1) - 1) // max(1, workers)) if threads is None else threads
+            how = {"recipe": recipe, "onnx": None if onnx is None else str(onnx.resolve())}
             gate = application(
-                str(run), limits=limits, workers=workers, threads=threads, token=_token(token_file), recipe=recipe
+                str(run), limits=limits, workers=workers, threads=threads, token=_token(token_file), **how
             )
             serving(gate, listening)
 

@@ -27,6 +27,7 @@ from .operations import FORMS, Operations
 from .pool import Config, Pool
 from .problems import Refused
 from .served import Served
+from .worker import graph_of
 
 ERRORS = (400, 401, 406, 408, 409, 413, 415, 422, 429, 500, 501, 503, 504)
 
@@ -39,6 +40,7 @@ def application(
     threads: int = 1,
     token: str | None = None,
     recipe: str | None = None,
+    onnx: str | None = None,
 ) -> Gate:
     """A run as an ASGI application, whose workers start with it. Raises: as `Served.open`; RangeError for numbers below 1.
 
@@ -50,10 +52,11 @@ def application(
     if workers < 1 or threads < 1:
         raise problems.errors.RangeError(f"serve(workers={workers}, threads={threads}): both must be at least 1.")
     served = Served.open(run, recipe)
+    graph_of(onnx, served, threads)
     about = {**served.description(), "limits": asdict(limits)}
     served.model.to("meta")  # the workers hold the weights
     desk = Desk(limits.queue, limits.batch, limits.timeout)
-    pool = Pool(Config(run, recipe, limits.batch, threads), workers, desk, tell)
+    pool = Pool(Config(run, recipe, limits.batch, threads, onnx), workers, desk, tell)
     meters = Meters()
     meters.watch(desk, pool)
 

@@ -6,7 +6,7 @@ bit, wherever a row stands, are measured at the start (`agreeing`), and every ba
 and densities, which differentiate the network, are computed request by request.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
@@ -48,6 +48,8 @@ class Plan:
 class Engine:
     """The operations on one model. ``largest`` is the most rows of a batch, ``before`` is called ahead of every evaluation.
 
+    ``graph`` is the same denoiser by other means, an `export.OnnxDenoiser`: it computes whatever needs no gradient.
+
     >>> engine = Engine(Served.open("moons"), largest=4)
     >>> rows = {"seed": np.array([7, 7]), "row": np.array([0, 1]), "label": np.array([-1, -1])}
     >>> both = engine.samples({}, rows)["x"]
@@ -58,6 +60,7 @@ class Engine:
 
     served: Served
     largest: int = 16
+    graph: nn.Module | None = None
     before: Callable[[], None] | None = None
     evaluations: int = 0
     plans: dict[tuple, Plan] = field(default_factory=dict)
@@ -65,8 +68,15 @@ class Engine:
     def __post_init__(self):
         if self.largest < 1:
             raise RangeError(f"Engine(largest={self.largest}): a batch has at least 1 row.")
-        self.served.model.register_forward_pre_hook(self._count)
-        steady(self.served.model)
+        for each in (self.served.model, self.graph):
+            if each is not None:
+                each.register_forward_pre_hook(self._count)
+                steady(each)
+
+    @property
+    def plain(self) -> Any:
+        """What computes without gradients."""
+        return self.graph if self.graph is not None else self.served.model
 
     def _count(self, *_: object) -> None:
         self.evaluations += 1
@@ -76,7 +86,7 @@ class Engine:
     @cached_property
     def sizes(self) -> tuple[int, ...]:
         """The sizes to which batches are filled up."""
-        return agreeing(self.served, self.largest)
+        return agreeing(self.served, self.largest, self.plain)
 
     def compute(
         self, operation: str, options: Mapping[str, Any], arrays: Arrays, show: Show | None = None
@@ -111,16 +121,16 @@ class Engine:
         """∇ log p_t(x) of x = scale · x_t + shift, in the data's units."""
         x, t, cond = self._points(arrays)
         if isinstance(self.served.model, Denoiser):
-            found = self.served.model.score(x, t, **cond)
+            found = self.plain.score(x, t, **cond)
         else:
-            found = self.served.model(x)
+            found = self.plain(x)
         scale = torch.as_tensor(self.served.scaling.scale, dtype=torch.float64)
         return {"score": (found.detach().cpu().double() / scale).float().numpy()[: len(arrays["x"])]}
 
     def denoise(self, options: Mapping[str, Any], arrays: Arrays) -> dict[str, np.ndarray]:
         """E[x_0 | x_t], in the data's units."""
         x, t, cond = self._points(arrays)
-        return {"x": to_data(self.served, self.served.model(x, t, **cond))[: len(arrays["x"])].numpy()}
+        return {"x": to_data(self.served, self.plain(x, t, **cond))[: len(arrays["x"])].numpy()}
 
     def densities(self, options: Mapping[str, Any], arrays: Arrays) -> dict[str, np.ndarray]:
         """log p(x) in nats, of x in the data's units, its standard error, and the parts of that."""
@@ -167,7 +177,7 @@ class Engine:
                 self.plans.pop(next(iter(self.plans)))
             how = self.served.drawn(named(key[0]) if key[0] else None, key[1], key[2])
             sampler = how.sampler or (default(how.steps) if isinstance(self.served.model, Denoiser) else Langevin())
-            model: Any = self.served.model
+            model = self.plain
             if self.served.classes is not None:
                 model = Free(model, how.weight, how.low, how.high)
             times = how.grid if how.grid is not None else sampler.times(model, how.steps)
@@ -228,7 +238,7 @@ def _multiplied(layer: nn.Linear, x: Tensor) -> Tensor:
     return functional.linear(functional.pad(x, (0, 0, 0, FEW - len(x))), layer.weight, layer.bias)[: len(x)]
 
 
-def agreeing(served: Served, largest: int) -> tuple[int, ...]:
+def agreeing(served: Served, largest: int, model: Any = None) -> tuple[int, ...]:
     """The powers of two up to ``largest``, and itself, at which the network answers bit for bit as it does at ``largest``.
 
     Looked at: one noise level for all rows and one each, with labels and without, every row in every place of its batch.
@@ -237,11 +247,11 @@ def agreeing(served: Served, largest: int) -> tuple[int, ...]:
     4
     """
     sizes = sorted({2**k for k in range(largest.bit_length()) if 2**k < largest} | {largest})
-    model: Any = served.model
+    model = served.model if model is None else model
     weights = next((each for each in model.parameters() if each.is_floating_point()), torch.empty(0))
     x = normal(weights.new_empty(largest, *served.shape), Streams(0, range(largest)))
     kept = []
-    asked = list(_questions(served, x))
+    asked = list(_questions(served, model, x))
     with torch.no_grad():
         wanted = [ask(x, torch.arange(largest)) for ask in asked]
         for size in sizes[:-1]:
@@ -253,9 +263,8 @@ def agreeing(served: Served, largest: int) -> tuple[int, ...]:
     return (*kept, largest)
 
 
-def _questions(served: Served, x: Tensor):
+def _questions(served: Served, model: Any, x: Tensor) -> Iterator[Callable[[Tensor, Tensor], Tensor]]:
     """(x, rows) -> answers: the ways in which a model is asked."""
-    model: Any = served.model
     if not isinstance(model, Denoiser):
         yield lambda x, rows: model(x)
         return

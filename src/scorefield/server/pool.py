@@ -18,12 +18,13 @@ Tell = Callable[..., None]
 
 @dataclass(frozen=True)
 class Config:
-    """What a worker is told first: the run, the file of its recipe, the most rows of a batch, its threads."""
+    """What a worker is told first: the run, the file of its recipe, the most rows of a batch, its threads, an exported graph."""
 
     run: str
     recipe: str | None = None
     largest: int = 16
     threads: int = 1
+    onnx: str | None = None
 
 
 class Line:

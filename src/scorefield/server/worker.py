@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DivergedError, MemoryLimitError, ScorefieldError
+from ..errors import DivergedError, MemoryLimitError, RunError, ScorefieldError
 from . import frames
 from .engine import Engine, require_finite
 from .served import Served
@@ -110,12 +110,27 @@ def opened(config: dict[str, Any], look: Any) -> Engine:
 
     torch.set_num_threads(config["threads"])
     served = Served.open(config["run"], config["recipe"])
-    engine = Engine(served, config["largest"])
+    engine = Engine(served, config["largest"], graph_of(config["onnx"], served, config["threads"]))
     rows = {"seed": np.zeros(1, dtype=np.int64), "row": np.zeros(1, dtype=np.int64), "label": np.full(1, -1)}
     if engine.sizes:
         engine.samples({}, rows)
     engine.before = look
     return engine
+
+
+def graph_of(path: str | None, served: Served, threads: int) -> Any:
+    """The exported denoiser of this very run; None for no path. Raises: RunError for another's; as `OnnxDenoiser`."""
+    if path is None:
+        return None
+    from ..export import OnnxDenoiser
+    from ..export.writing import fingerprint
+
+    graph = OnnxDenoiser(path, threads)
+    if graph.about.get("sha256") != fingerprint(served.model):
+        raise RunError(
+            f"--onnx {path}: it was exported from other weights than those of {served.name}; export this run again."
+        )
+    return graph
 
 
 def told(error: Exception) -> dict[str, str]:

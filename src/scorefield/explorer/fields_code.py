@@ -31,7 +31,7 @@ def field(wanted: FieldRequest) -> Snippet:
     """
     begin = head(wanted.density, "from scorefield import plots", "from scorefield.tensors import Streams, normal")
     lines = [begin, density(wanted.density, wanted.run), f"sigma = {wanted.sigma:g}", *score(wanted), ""]
-    lines += ["x = plots.fields.lattice((-3, 3, -3, 3), 40).double()"]
+    lines += ["x = plots.fields.lattice((-3.0, 3.0, -3.0, 3.0), 40).double()"]
     lines += ['print(f"largest arrow {score(x).norm(dim=1).max():.3g}")']
     if wanted.method != "exact":
         lines += [
@@ -75,8 +75,8 @@ def density(chosen: Chosen, run: str = "") -> str:
     if chosen.name == "table":
         first, second = (json.dumps(name) for name in chosen.columns)
         return (
-            "from scorefield.explorer.tables import read\n"
-            f'points = read(open("your.csv").read()).points({first}, {second})\n'
+            "from pathlib import Path\nfrom scorefield.explorer.tables import read\n"
+            f'points = read(Path("your.csv").read_text()).points({first}, {second})\n'
             f"density = sf.exact.Empirical(points[:{densities.MOST_ROWS}])"
         )
     if chosen.name == "run":
@@ -124,7 +124,7 @@ def model(wanted: FieldRequest) -> list[str]:
     network = f"sf.Energy({network})" if wanted.method == "energy" else network
     return [
         "torch.manual_seed(0)",
-        f"model = sf.Preconditioned({network}, sf.EDM({learned.SIGMA_MAX:g}), sf.models.edm)",
+        f"model = sf.Preconditioned({network}, sf.EDM({learned.SIGMA_MAX}), sf.models.edm)",
         f"data = sf.data.batches(density.sample({learned.ROWS}, Streams(0, range({learned.ROWS}))), {learned.BATCH})",
         f"model = sf.fit(model, sf.Diffusion(), data, steps={learned.STEPS}, learning_rate={learned.RATE:g})",
     ]

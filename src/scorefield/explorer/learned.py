@@ -35,9 +35,10 @@ def untrained(kind: Kind) -> Preconditioned:
     return Preconditioned(Energy(network) if kind == "energy" else network, EDM(SIGMA_MAX), edm)
 
 
-def learn(held: Held, chosen: Chosen, kind: Kind, run: str = "", steps: int = STEPS) -> Iterator[dict[str, Any]]:
+def learn(held: Held, chosen: Chosen, kind: Kind, run: str = "", steps: int | None = None) -> Iterator[dict[str, Any]]:
     """Trains on draws of the chosen density, telling {step, steps, loss}; the model is `held` under its key from the first part on."""
     model, data = untrained(kind), points(held.density(chosen, run))
+    steps = steps or STEPS
     part = max(1, steps // 10)
     for progress in train(model, Diffusion(), batches(data, BATCH), steps=steps, learning_rate=RATE):
         if progress.step % part == 0 or progress.step == steps:

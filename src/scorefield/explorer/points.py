@@ -70,7 +70,7 @@ def sources(held: Held, wanted: PointRequest) -> Points:
     return held.density(wanted.density, wanted.run).sample(wanted.sources, Streams(0, range(wanted.sources)))
 
 
-def posterior(clean: Points, x: Points, sigma: float) -> Float[Tensor, "n"]:
+def posterior(clean: Points, x: Float[Tensor, "1 2"], sigma: float) -> Float[Tensor, "n"]:
     """w_i = p(y_i | x) ∝ exp(−|x − y_i|²/2σ²).
 
     >>> posterior(torch.tensor([[-1.0, 0.0], [1.0, 0.0]]), torch.zeros(1, 2), 0.5).tolist()

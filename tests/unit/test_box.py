@@ -1,6 +1,7 @@
 """Models in the box: what is stored is what is loaded, cards say what reports say, and nothing is written there."""
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -212,6 +213,7 @@ def test_commands_take_the_names_and_write_elsewhere(told):
     code, _, err = told("tune", "moons", "--steps", "5")
     assert code == 2
     assert "scorefield pack moons --out" in err
+    assert told("tune", box.find("moons"), "--steps", "5")[0] == 2
     assert not Path("moons").exists()
     code, _, err = told("sample", "nobody")
     assert code == 2
@@ -271,27 +273,24 @@ def test_the_command_of_a_card_is_the_way_back():
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """The names and sizes of what a built wheel holds."""
+    """A built wheel."""
     out = tmp_path_factory.mktemp("wheel")
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(out)]
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
     with zipfile.ZipFile(next(out.glob("*.whl"))) as archive:
-        return {each.filename: each.file_size for each in archive.infolist()}
+        yield archive
 
 
 def test_the_wheel_holds_the_box_and_nothing_else_that_is_big(wheel):
     here = Path(box.__file__).parent
-    wanted = {
-        f"scorefield/box/{p.relative_to(here).as_posix()}"
-        for p in here.rglob("*")
-        if p.is_file() and p.suffix != ".pyc"
-    }
-    found = {name for name in wheel if name.startswith("scorefield/box/")}
-    assert found == wanted
-    rest = {name: size for name, size in wheel.items() if name not in found}
+    files = (p.relative_to(here).as_posix() for p in here.rglob("*") if p.is_file() and p.suffix != ".pyc")
+    sizes = {each.filename: each.file_size for each in wheel.infolist()}
+    found = {name for name in sizes if name.startswith("scorefield/box/")}
+    assert found == {f"scorefield/box/{name}" for name in files}
+    rest = {name: size for name, size in sizes.items() if name not in found}
     assert max(rest.values()) < 500_000
     assert not [name for name in rest if name.endswith((".safetensors", ".lock", ".onnx", ".pt"))]
-    assert sum(wheel.values()) < 9_000_000
+    assert sum(sizes.values()) < 9_000_000
 
 
 # ----------------------------------------------------------------------------------------------------------------- fidelity
@@ -336,9 +335,28 @@ def test_the_command_of_the_card_makes_the_field_again(told):
     assert between.value < 4 * between.error
 
 
+BARE = """
+import sys, time
+for name in ("matplotlib", "mlxtend", "sklearn", "scipy", "pandas", "datasets", "onnx", "fastapi"):
+    sys.modules[name] = None
+import scorefield
+from scorefield.cli import main
+try:
+    main(["sample", "digits", "-n", "16"])
+finally:
+    print(scorefield.__file__, time.process_time())
+"""
+
+
 @pytest.mark.slow
-def test_sixteen_digits_are_there_in_five_seconds(tmp_path):
-    code = "import time\nfrom scorefield.cli import main\n"
-    code += "try: main(['sample', 'digits', '-n', '16'])\nfinally: print(time.process_time())"
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert float(done.stdout.split()[-1]) < 5
+def test_sixteen_digits_are_there_in_five_seconds_of_what_the_wheel_holds(wheel, tmp_path):
+    """Without the optional packages, in processor time: the machine may be busy with other tests."""
+    wheel.extractall(tmp_path / "installed")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "installed")}
+    done = subprocess.run(
+        [sys.executable, "-c", BARE], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    where, seconds = done.stdout.split()[-2:]
+    assert Path(where).is_relative_to(tmp_path)
+    assert float(seconds) < 5
+    assert (tmp_path / "runs" / "box" / "digits" / "drawn-0.png").exists()

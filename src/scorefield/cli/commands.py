@@ -77,7 +77,7 @@ def tune(
     with told():
         found = trained.opened(run, recipe)
         how = replace(found.sampling, steps=steps, times=None).tuned(found.model, steps, shape=found.shape)
-        if box.place(run) == box.find(run):
+        if box.results(run) != box.place(run):
             raise RunError(
                 f"{run} came with the package, where nothing is kept: make it yours by scorefield pack {run} --out runs/mine."
             )

@@ -257,24 +257,35 @@ SMOOTH = (
     "tanh sigmoid relu silu gelu softplus elu selu celu mish softsign leaky_relu hardtanh logsigmoid hardswish exp expm1 log "
     "log1p sin cos tan atan sinh cosh asinh erf sqrt rsqrt reciprocal square abs clamp clip pow __pow__"
 )
-Jet.rules = {
-    **{func: elementwise(func) for func in _named(SMOOTH)},
-    **{func: same(func) for func in _named("to contiguous flatten reshape view view_as")},
-    **dict.fromkeys(_named("add __add__ __radd__"), add),
-    **dict.fromkeys(_named("sub subtract __sub__"), subtract),
-    **dict.fromkeys(_named("mul multiply __mul__ __rmul__"), multiply),
-    **dict.fromkeys(_named("div divide true_divide __truediv__"), divide),
-    **dict.fromkeys(_named("neg negative __neg__"), negative),
-    **dict.fromkeys(_named("matmul mm __matmul__"), matmul),
-    **dict.fromkeys(_named("sum"), total),
-    **dict.fromkeys(_named("cat concat"), cat),
-    Tensor.__rsub__: lambda a, b: subtract(b, a),
-    Tensor.__rdiv__: lambda a, b: divide(b, a),
-    torch.nn.functional.linear: linear,
-    torch.addcmul: addcmul,
-    Tensor.addcmul: addcmul,
-    Tensor.addcmul_: addcmul_,
+
+
+def table(elementwise: Callable, **rules: Callable) -> dict[Callable, Callable]:
+    """The rule of every function of torch that there is one for, by the names that the function goes by.
+
+    >>> torch.add in table(elementwise, add=add), torch.add in table(elementwise)
+    (True, False)
+    """
+    smooth = {func: elementwise(func) for func in _named(SMOOTH)}
+    kept = {func: same(func) for func in _named("to contiguous flatten reshape view view_as")}
+    return smooth | kept | {func: rule for name, rule in rules.items() for func in _named(NAMES.get(name, name))}
+
+
+NAMES = {
+    "add": "add __add__ __radd__",
+    "subtract": "sub subtract __sub__",
+    "reverse_subtract": "__rsub__",
+    "multiply": "mul multiply __mul__ __rmul__",
+    "divide": "div divide true_divide __truediv__",
+    "reverse_divide": "__rdiv__",
+    "negative": "neg negative __neg__",
+    "matmul": "matmul mm __matmul__",
+    "cat": "cat concat",
 }
+Jet.rules = table(
+    elementwise, add=add, subtract=subtract, multiply=multiply, divide=divide, negative=negative, matmul=matmul,
+    reverse_subtract=lambda a, b: subtract(b, a), reverse_divide=lambda a, b: divide(b, a),
+    linear=linear, addcmul=addcmul, addcmul_=addcmul_, sum=total, cat=cat,
+)  # fmt: skip
 
 # What is read of x without following it: shapes, kinds, constants of its shape, comparisons.
 READ = {

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .forward import SMOOTH, Carrier, Jet, _fixed, _named, _plain, same
+from .forward import Carrier, Jet, _fixed, _plain, table
 from .jacobian import Curved, Unsupported
 
 Columns = Float[Tensor, "_ d width"]
@@ -155,20 +155,8 @@ def total(x, dim, keepdim=False) -> Bend:
     return linear(x, x.plain.new_ones(1, x.shape[1]))
 
 
-Bend.rules = {
-    **{func: elementwise(func) for func in _named(SMOOTH)},
-    **{func: same(func) for func in _named("to contiguous flatten reshape view view_as")},
-    **dict.fromkeys(_named("add __add__ __radd__"), add),
-    **dict.fromkeys(_named("sub subtract __sub__"), subtract),
-    **dict.fromkeys(_named("mul multiply __mul__ __rmul__"), multiply),
-    **dict.fromkeys(_named("div divide true_divide __truediv__"), divide),
-    **dict.fromkeys(_named("neg negative __neg__"), negative),
-    **dict.fromkeys(_named("matmul mm __matmul__"), matmul),
-    **dict.fromkeys(_named("sum"), total),
-    Tensor.__rsub__: lambda a, b: subtract(b, a),
-    Tensor.__rdiv__: lambda a, b: divide(b, a),
-    torch.nn.functional.linear: linear,
-    torch.addcmul: addcmul,
-    Tensor.addcmul: addcmul,
-    Tensor.addcmul_: addcmul_,
-}
+Bend.rules = table(
+    elementwise, add=add, subtract=subtract, multiply=multiply, divide=divide, negative=negative, matmul=matmul,
+    reverse_subtract=lambda a, b: subtract(b, a), reverse_divide=lambda a, b: divide(b, a),
+    linear=linear, addcmul=addcmul, addcmul_=addcmul_, sum=total,
+)  # fmt: skip

@@ -72,6 +72,7 @@ def log_density(
     (-1.838, True)
     """
     _check(model, x, steps, tolerance, floor)
+    Trace.of(divergence, math.prod(x.shape[1:]))
     some = {key: rows_of(value, torch.arange(min(2, len(x))), len(x)) for key, value in cond.items()}
     require_independent_rows(model, x[:2], model.noise.time(torch.tensor(floor).double()), **some)
     require_scale(model, x, **cond)

@@ -179,7 +179,9 @@ def between(model: Pictured, ends: Images, *, frames: int, steps: int) -> Iterat
     yield {"kind": "end", "seconds": time.monotonic() - started}
 
 
-def circle(ends: Images, frames: int) -> Images:
+def circle(
+    ends: Float[Tensor, "2 channels height width"], frames: int
+) -> Float[Tensor, "frames channels height width"]:
     """Points at equal angles on the great circle from one end to the other, sizes in between: slerp.
 
     Normal draws in many dimensions lie on a sphere, which a straight line between two of them leaves.

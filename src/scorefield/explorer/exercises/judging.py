@@ -6,7 +6,7 @@ import torch
 
 from ...exact import Gaussian
 from ...likelihood import log_density
-from ...metrics import ksd_test, mmd
+from ...metrics import ksd, ksd_test, mmd
 from ...metrics.estimate import mean
 from ...noises import VP
 from ...tensors import Streams
@@ -105,6 +105,7 @@ def _lost(half: float) -> Shown:
     every = density.sample(4 * n, Streams(0, range(4 * n)))
     left = every[every[:, 0] < 0][:n]
     test = ksd_test(density, left, generator=torch.Generator().manual_seed(0))
+    stein = ksd(density, left)
     found = mmd(left, density.sample(n, Streams(1, range(n))))
     right = 1 if not test.rejected and found.value > 5 * found.error else 0
     return Shown(
@@ -124,8 +125,8 @@ def _lost(half: float) -> Shown:
                 "Standard errors from zero",
                 "",
                 (
-                    ("kernel Stein discrepancy (p-value × 10)", 10 * test.p_value, 0.0),
-                    ("MMD² over its error", found.value / found.error, 0.0),
+                    ("kernel Stein discrepancy", stein.value / stein.error, 0.0),
+                    ("MMD² to samples of both modes", found.value / found.error, 0.0),
                 ),
             ),
         ),

@@ -125,7 +125,7 @@ def _targets(sigma: float) -> Shown:
     error = spread * float(weights.square().sum().sqrt())
     miss = float((average - exact).norm())
     right = 1 if miss < 6 * error else 2
-    likely = weights.topk(60).indices
+    likely = weights.multinomial(60, generator=torch.Generator().manual_seed(0))
     rays = tuple(torch.stack([at[0], at[0] + level**2 * targets[k]]) for k in likely)
     return Shown(
         right,
@@ -136,7 +136,7 @@ def _targets(sigma: float) -> Shown:
         ),
         (
             Plane(
-                "Likeliest sources of one noisy point",
+                "Sources of one noisy point, drawn as likely as they are",
                 4.0,
                 values=heights(lambda x: density.log_density(x, 1.0, sigma), 4.0).exp(),
                 points=(("sources", sources[likely]), ("the noisy point", at)),

@@ -237,7 +237,7 @@ EXERCISES = (
         "walk, x = sf.Langevin(0.05), torch.tensor([[-3.0, 0.0]]).double().repeat(300, 1)\n"
         "*_, last = walk.walk(p, x, walk.times(p, 1000), torch.Generator().manual_seed(0))\n"
         "print(float((last.x[:, 0] > 0).double().mean()))",
-        "#/walk?sigma=0.05&a=Langevin(size%3D0.02)&b=AnnealedLangevin(steps%3D5,%20size%3D0.1)&evaluations=400&from=point&start=-1.2,-0.7",
+        "#/walk?sigma=0.05&a=Langevin(size%3D0.02)&b=AnnealedLangevin(steps%3D5)&evaluations=400&from=point&start=-1.2,-0.7",
     ),
     Exercise(
         "flow",

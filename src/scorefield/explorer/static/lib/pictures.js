@@ -35,6 +35,9 @@ function titled(parent) {
   return {figure, title};
 }
 
+/* A few points are marks, the first of two clouds lies under the second. */
+const dots = (k, size, clouds) => (size < 5 ? {radius: 6, alpha: 1} : k === 0 && clouds > 1 ? {radius: 4.2, alpha: 0.3} : {radius: 2.4, alpha: 0.7});
+
 function plane(parent) {
   const {figure, title} = titled(parent), plot = new Plot(figure), bar = legend(figure), keys = node("p", {className: "keys"});
   figure.append(keys);
@@ -61,8 +64,8 @@ function plane(parent) {
     } else bar.hide();
     if (arrows) p.arrows(Float32Array.from(arrows.flat()), Math.round(Math.sqrt(arrows.length)), {colour: colours.arrow, width: 1.4});
     for (const path of paths) p.line(path, {colour: colours.muted, alpha: paths.length > 5 ? 0.35 : 0.9, width: 1.4});
-    points.forEach(({at}, k) => p.points(Float32Array.from(at.flat()), {radius: at.length < 5 ? 6 : 2.4, alpha: at.length < 5 ? 1 : 0.65, colour: colours[INKS[(k + 1) % 4]]}));
-    for (const [from, to] of jumps) p.arrow(from, to, {colour: colours.accent, width: 3, size: 12});
+    points.forEach(({at}, k) => p.points(Float32Array.from(at.flat()), {...dots(k, at.length, points.length), colour: colours[INKS[(k + 1) % 4]]}));
+    for (const [from, to] of jumps) p.arrow(from, to, {colour: colours.ink, width: 3.4, size: 13});
     points.forEach((_, k) => keys.children[k]?.style.setProperty("--key", colours[INKS[(k + 1) % 4]]));
   };
   return {

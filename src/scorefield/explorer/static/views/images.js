@@ -46,7 +46,7 @@ export default {
     const runs = context.about.runs.filter(({shape}) => shape.length === 3).map(({name}) => name);
     const set = (patch, how = {commit: true}) => context.set(patch, how);
 
-    const part = radio("What", [["forming", "Forming"], ["completing", "Completing"], ["between", "Between two"]], "forming",
+    const part = radio("What the model does", [["forming", "Forming"], ["completing", "Completing"], ["between", "Between two"]], "forming",
       (value) => set({part: value, label: value === "completing" ? "none" : "any"}));
     const run = select("Model", runs, runs[0], (value) => set({run: value, ...usual(value)}));
     const labels = [["any", "Any, evenly"], ["none", "None: without a label"], ...Array.from({length: 10}, (_, k) => [String(k), String(k)])];
@@ -60,7 +60,7 @@ export default {
     const share = slider("How much of it", {min: 0.1, max: 0.9, step: 0.05, value: 0.5, format: (v) => `${Math.round(100 * v)} %`}, (value, how) => set({share: value}, how));
     const method = select("Method", METHODS, "moments", (value) => set({method: value}));
     panel.append(
-      group("What the model does", part.element, run.element),
+      group("Who draws", run.element),
       group("What is known", region.element, share.element, method.element),
       group("Which digits", label.element, weight.element),
       group("How they are drawn", sampler.element, steps.element, count.element, seed.element),
@@ -68,7 +68,7 @@ export default {
     const [, known, which, how] = panel.children;
 
     const sheet = node("div", {className: "sheet"}), busy = node("div", {className: "busy", role: "progressbar", "aria-label": "Steps done", "aria-valuemin": 0, "aria-valuemax": 100});
-    stage.append(busy, sheet);
+    stage.append(node("div", {className: "parts"}, part.element), busy, sheet);
     const numbers = table("What is seen");
     below.append(numbers.element);
     const codes = Object.fromEntries(Object.entries(PARTS).map(([name, each]) => [name, showCode(below, `/api/images/${each.address}/code`, {failed: context.fail})]));
@@ -133,6 +133,7 @@ export default {
         run.set(name);
         label.set(state.label);
         weight.set(state.weight);
+        weight.enable(state.label !== "none");
         steps.set(state.steps);
         sampler.set(state.sampler);
         count.set(state.n);
@@ -152,7 +153,8 @@ export default {
         const wanted = JSON.stringify([state.part, body]);
         clearTimeout(timer);
         if (wanted === asked) return;
-        if (view.ready && !view.ready(state, made)) return;
+        const missing = view.missing?.(state, model);
+        if (missing) { over?.abort(); asked = ""; context.fail(new Error(missing)); return; }
         timer = setTimeout(() => { asked = wanted; watch(body, made); }, asked ? 140 : 0);
       },
       unmount() {

@@ -30,7 +30,7 @@ export const between = {
     parent.append(
       node("div", {className: "drawing"}, node("div", {className: "sheet"}, big, slide.element), node("div", {className: "sheet"}, first.element, second.element,
         node("figure", {className: "card"}, node("figcaption", {className: "caption", text: "The noise that the flow carries each of them to"}),
-          node("div", {className: "pair", role: "img", "aria-label": "Two images of noise"}, ...noises.map(({element}) => element))))),
+          node("div", {className: "twin", role: "img", "aria-label": "Two images of noise"}, ...noises.map(({element}) => element))))),
       strip(flow, "Through the flow's noise"), strip(straight, "Mixing the pixels instead"), nearest,
     );
     let found = null, seconds = 0;

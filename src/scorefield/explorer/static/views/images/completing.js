@@ -11,6 +11,13 @@ export const completing = {
     share: Number(state.share.toFixed(2)), method: state.method, weight: Number(state.weight.toFixed(2)),
   }),
 
+  /* Why it cannot be asked yet, or nothing. */
+  missing(state, {levels}) {
+    const {drawing, region} = state;
+    if (!drawing || region !== "ink" || !levels) return "";
+    return decode(drawing, levels[0].length).some((v) => v > 0.125) ? "" : "The sheet is empty: draw something, or let a side of the image be known instead.";
+  },
+
   make(parent, {model, set, context}) {
     const [channels, height, width] = model.shape, size = height * width;
     const left = node("div", {}), tiles = node("div", {className: "tiles", role: "img"});
@@ -67,7 +74,7 @@ export const completing = {
         one.element = node("div", {className: "card"}, one.picture.element, node("div", {className: "beside"}, one.near.element, one.caption));
         return one;
       });
-      tiles.style.setProperty("--tile", n <= 4 ? "200px" : "150px");
+      tiles.style.setProperty("--tile", n <= 4 ? "200px" : "130px");
       tiles.replaceChildren(...made.map(({element}) => element));
     }
 

@@ -1,6 +1,6 @@
 /* Forming: noisy images and what the model predicts of them, step by step, beside the nearest training images. */
 
-import {node, slider} from "../../lib/controls.js";
+import {button, node, slider} from "../../lib/controls.js";
 import {tile, unpackImages} from "../../lib/pixels.js";
 
 export const forming = {
@@ -11,16 +11,28 @@ export const forming = {
 
   make(parent, {model, set, context}) {
     const cards = node("div", {className: "tiles", role: "img"}), reel = node("div", {className: "strip"});
-    const scrubber = node("div", {});
+    const scrubber = node("div", {}), play = button("Play", () => (timer ? halt() : run()));
+    let timer = 0;
+    const halt = () => { clearInterval(timer); timer = 0; play.set("Play"); };
+    function run() {
+      let step = 0;
+      play.set("Stop");
+      timer = setInterval(() => {
+        const last = walk.length - 1;
+        set({step: step >= last ? 60 : step}, {commit: step >= last});
+        if (step >= last) halt();
+        step += 1;
+      }, 140);
+    }
     const film = node("figure", {className: "card"}, node("figcaption", {className: "caption", text: "Predictions of the first image, from pure noise to the end"}), reel);
-    parent.append(cards, scrubber, film);
+    parent.append(cards, node("div", {className: "player-row"}, play.element, scrubber), film);
     let scrub = null, most = 0, walk = [], plan = null, end = null, tiles = [], reels = [];
 
     function lay(n) {
       tiles = Array.from({length: n}, () => {
         const made = {noisy: tile(), clean: tile(), near: tile(), caption: node("p", {className: "caption"})};
         made.element = node("div", {className: "card"},
-          node("div", {className: "pair"},
+          node("div", {className: "twin"},
             node("div", {}, made.noisy.element, node("p", {className: "caption", text: "noisy"})),
             node("div", {}, made.clean.element, node("p", {className: "caption", text: "predicted"}))),
           node("div", {className: "beside"}, made.near.element, made.caption));
@@ -64,6 +76,7 @@ export const forming = {
     return {
       show(event) {
         if (event.kind === "plan") {
+          halt();
           plan = event;
           end = null;
           const noisy = unpackImages(event.noisy);
@@ -90,7 +103,7 @@ export const forming = {
         return rows;
       },
       said: () => `${tiles.length} images are drawn.`,
-      stop() {},
+      stop: halt,
     };
 
     /* The slider over the steps that there are. */
@@ -102,6 +115,7 @@ export const forming = {
         scrubber.replaceChildren(scrub.element);
       }
       scrub?.enable(end !== null);
+      play.enable(end !== null);
       scrub?.set(Math.min(context.state.step, most));
     }
   },

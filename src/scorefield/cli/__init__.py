@@ -47,6 +47,7 @@ def app(words: Sequence[str] = ()) -> Any:
     from . import commands
     from .explore import explore
     from .export import export
+    from .importing import importing
     from .pack import pack
     from .restore import restore
     from .serve import serve
@@ -74,6 +75,7 @@ def app(words: Sequence[str] = ()) -> Any:
     program.command("explore")(explore)
     program.command("pack")(pack)
     program.command("export")(export)
+    program.command("import")(importing)
     if command == "doctor" and word and (word in recipes or word.partition(":")[0].endswith(".py")):
         looking = typer.Typer(rich_markup_mode=None)
         looking.command(word, help=f"Examine, untrained: {story(find(word))}")(_looking(find(word)))

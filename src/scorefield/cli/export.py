@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +18,7 @@ from .told import told
 
 def export(
     run: Run,
-    to: Annotated[str, typer.Option(help="onnx, int8")] = "onnx",
+    to: Annotated[str, typer.Option(help="onnx, int8, pt or diffusers")] = "onnx",
     steps: Annotated[int | None, typer.Option(help="steps of the walk; by default what the recipe chose")] = None,
     name: Annotated[
         str | None, typer.Option("--sampler", help="such as heun; by default what the recipe chose")
@@ -31,7 +32,7 @@ def export(
     ] = None,
     recipe: File = None,
 ) -> None:
-    """Write a trained run for elsewhere: as ONNX, whole walk included, checked against PyTorch; quantised, with a report."""
+    """Write a trained run for elsewhere: ONNX graphs checked against PyTorch, int8 with a report, tensors, a diffusers folder."""
     with told():
         if to not in TARGETS:
             raise unknown("target of --to", to, TARGETS)
@@ -53,6 +54,13 @@ def _onnx(found: trained.Trained, folder: Path, how: Drawing, opset: int) -> Non
     done = exporting.export(found.model, folder, how=how, **about)  # type: ignore[arg-type]
     _list(done.files)
     typer.echo(str(done.equality))
+
+
+def _weights(word: str, found: trained.Trained, folder: Path, how: Drawing, opset: int) -> None:
+    from .. import export as exporting
+
+    write = {"pt": exporting.to_pt, "diffusers": exporting.to_diffusers}[word]
+    _list(write(found.model, folder, how=how, shape=found.shape, scaling=found.scaling, run=found.folder.name))
 
 
 def _int8(
@@ -78,4 +86,9 @@ def _list(files: tuple[Path, ...]) -> None:
         typer.echo(f"{path.stat().st_size / 1e6:8.2f} MB  {path}")
 
 
-TARGETS: dict[str, Callable[..., None]] = {"onnx": _onnx, "int8": _int8}
+TARGETS: dict[str, Callable[..., None]] = {
+    "onnx": _onnx,
+    "int8": _int8,
+    "pt": partial(_weights, "pt"),
+    "diffusers": partial(_weights, "diffusers"),
+}

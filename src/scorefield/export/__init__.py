@@ -3,7 +3,10 @@
 from .backend import OnnxDenoiser, OnnxSampler, about
 from .compact import Compact, compact
 from .equal import Equality, require_equal
+from .folders import to_diffusers, to_pt
+from .foreign import Azula, DiffusersUNet, Stepped, Tabulated, flow, turned
 from .graph import denoiser_graph, sampler_graph
+from .importing import Imported, from_diffusers
 from .int8 import Noisy, Quantised, noisy, quantised
 from .program import Program, draws, program
 from .quality import Quality, compared, plain_distance
@@ -11,14 +14,19 @@ from .timing import Timing, timed
 from .writing import Written, export, graphs
 
 __all__ = [
+    "Azula",
     "Compact",
+    "DiffusersUNet",
     "Equality",
+    "Imported",
     "Noisy",
     "OnnxDenoiser",
     "OnnxSampler",
     "Program",
     "Quality",
     "Quantised",
+    "Stepped",
+    "Tabulated",
     "Timing",
     "Written",
     "about",
@@ -27,6 +35,8 @@ __all__ = [
     "denoiser_graph",
     "draws",
     "export",
+    "flow",
+    "from_diffusers",
     "graphs",
     "noisy",
     "plain_distance",
@@ -35,4 +45,7 @@ __all__ = [
     "require_equal",
     "sampler_graph",
     "timed",
+    "to_diffusers",
+    "to_pt",
+    "turned",
 ]

@@ -134,6 +134,14 @@ def pixels(page: Page, selector: str = ".plot canvas") -> str:
     return page.eval_on_selector(selector, "canvas => canvas.toDataURL()")
 
 
+def changed(page: Page, selector: str, before: str, seconds: float = 20.0) -> None:
+    """Waits until a canvas shows something else than ``before``, which `pixels` gave."""
+    end = time.monotonic() + seconds
+    while pixels(page, selector) == before:
+        assert time.monotonic() < end, f"{selector} still shows the same"
+        page.wait_for_timeout(30)
+
+
 def link(page: Page) -> str:
     """The part of the address that holds the state."""
     return page.evaluate("location.hash")

@@ -1,0 +1,156 @@
+"""Trainings in a browser: begun, stopped, continued, turned while they run, compared; nothing goes on when the page is left."""
+
+import json
+import re
+import time
+
+import pytest
+
+from conftest import changed, link, pixels, ready, until, violations
+
+
+def steps(page):
+    found = page.eval_on_selector_all(".walker .where", "all => all.map(each => parseInt(each.textContent))")
+    return [int(each) for each in found if each is not None and each == each]
+
+
+def press(page, words):
+    page.get_by_role("button", name=words, exact=True).click()
+
+
+def begun(page, least=30):
+    press(page, "Train")
+    until(page, f"parseInt(document.querySelector('.walker .where').textContent) > {least}", 60.0)
+
+
+def stop(page):
+    press(page, "Stop")
+    page.wait_for_selector("#view[data-training=paused]")
+    page.wait_for_timeout(500)
+
+
+def rows(page):
+    return {name: values for name, *values in page.eval_on_selector_all(
+        ".versus tbody tr", "all => all.map(r => [...r.cells].slice(0, -1).map(c => c.textContent))"
+    )}  # fmt: skip
+
+
+def test_three_objectives_learn_at_equal_cost_and_are_stopped_and_continued(visit):
+    page = visit("/#/train")
+    begun(page)
+    stop(page)
+    found = rows(page)
+    seconds = [float(each) for each in found["Seconds"]]
+    assert max(seconds) - min(seconds) < 0.5
+    assert int(found["Steps"][2]) > int(found["Steps"][0])
+    fisher = [float(each.split(" ")[0]) for each in found["Fisher divergence"]]
+    assert max(fisher) < 4.5
+    before = steps(page)
+    page.wait_for_timeout(1500)
+    assert steps(page) == before
+    press(page, "Continue")
+    until(page, f"parseInt(document.querySelector('.walker .where').textContent) > {before[0] + 10}", 60.0)
+    stop(page)
+    assert "nearest to the truth" in page.text_content(".summary")
+    assert "Stopped." in page.text_content("#said")
+
+
+def test_the_noise_level_is_turned_while_it_runs(visit):
+    page = visit("/#/train?who=denoising")
+    begun(page)
+    truth = pixels(page, ".walker:last-child canvas")
+    slider = page.get_by_role("slider", name=re.compile("Noise level"))
+    slider.focus()
+    for _ in range(4):
+        page.keyboard.press("PageUp")
+    changed(page, ".walker:last-child canvas", truth)
+    assert "sigma=" in link(page)
+    sigma = float(re.search(r"sigma=([\d.]+)", link(page))[1])
+    until(
+        page, f"[...document.querySelectorAll('.versus .meaning')].some(e => e.textContent.includes('σ = {sigma:g}'))"
+    )
+    at = steps(page)[0]
+    until(page, f"parseInt(document.querySelector('.walker .where').textContent) > {at + 20}", 60.0)
+    stop(page)
+    page.click("details.code summary")
+    page.wait_for_selector("details.code[data-ready]")
+    assert re.search(rf'\("denoising", denoising, \d+, {{.*\d+: {sigma:g}}}\)', page.text_content("details.code code"))
+
+
+def test_the_numbers_of_the_code_are_those_of_the_page(visit):
+    import contextlib
+    import io
+
+    page = visit("/#/train?who=exact,denoising&rows=500&width=16&cost=steps&seed=3")
+    begun(page, 10)
+    stop(page)
+    page.click("details.code summary")
+    page.wait_for_selector("details.code[data-ready]")
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        exec(page.text_content("details.code code"), {})
+    found = rows(page)
+    assert abs(int(found["Steps"][0]) - int(found["Steps"][1])) <= 1
+    assert dict(line.split(" ", 1) for line in out.getvalue().strip().splitlines()) == dict(
+        zip(["exact", "denoising"], found["Fisher divergence"])
+    )
+
+
+def test_a_page_that_is_left_ends_its_training(visit, address):
+    page = visit("/#/train")
+    with page.expect_request("**/api/train") as asked:
+        begun(page)
+    name = json.loads(asked.value.post_data)["page"]
+    page.click("#views a[data-view=point]")
+    page.wait_for_selector("#view[data-view=point][data-ready]")
+    other = page.context.request
+    end = time.monotonic() + 10
+    while other.post(f"{address}/api/train/{name}", data={}).status != 404:
+        assert time.monotonic() < end, "the training of a page that was left goes on"
+
+
+def test_changing_the_setting_ends_what_ran(visit):
+    page = visit("/#/train?who=denoising")
+    begun(page)
+    page.get_by_label("Density").select_option("rings")
+    page.wait_for_selector("#view[data-training=no]")
+    assert "press Train" in page.text_content(".summary")
+    begun(page, 5)
+    stop(page)
+    assert "density=rings" in link(page)
+
+
+@pytest.mark.parametrize(
+    "words", ["Three ways to one field", "Fifty points", "Little noise is hard", "Equal arithmetic"]
+)
+def test_each_suggestion_trains(visit, words):
+    page = visit("/#/train")
+    press(page, words)
+    until(page, "parseInt(document.querySelector('.walker .where').textContent) > 3", 60.0)
+    stop(page)
+    if words == "Equal arithmetic":
+        spent = [float(each) for each in rows(page)["Evaluations"]]
+        assert max(spent) - min(spent) <= 12
+
+
+def test_all_of_it_can_be_done_with_the_keyboard(visit):
+    page = visit("/#/train?who=denoising")
+    page.get_by_role("button", name="Train", exact=True).focus()
+    page.keyboard.press("Enter")
+    until(page, "parseInt(document.querySelector('.walker .where').textContent) > 10", 60.0)
+    assert page.evaluate("document.activeElement.textContent") == "Stop"
+    page.keyboard.press("Space")
+    page.wait_for_selector("#view[data-training=paused]")
+    assert page.evaluate("document.activeElement.textContent") == "Continue"
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", ["wide", "narrow"])
+def test_axe_finds_nothing_wrong_while_it_trains(visit, theme, width):
+    page = visit("/#/train", theme=theme, width=width)
+    begun(page, 5)
+    stop(page)
+    page.click("details.code summary")
+    ready(page)
+    assert violations(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0

@@ -2,6 +2,7 @@
 
 efficiency     least eigenvalue of V⁻¹ I⁻¹/n, I = Cov[∂ log p/∂θ]: how much larger a sample score matching needs than maximum
                likelihood; 1.8e−4 for the weight of two modes 8 sd apart (Wenliang & Kanagawa 2020, arXiv:2008.10087)
+dip            two heaps in the data: where modes are so far apart that the estimate runs away, its efficiency is no guide either
 leverage       r_i tr(B⁻¹ H_i)/Σ: one row that makes the estimate
 influence      (B⁻¹ u_i)_k² r_i²/Σ: one row that makes the standard errors, as heavy tails do
 """
@@ -12,6 +13,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ..domains import Real
+from .dip import two_heaps
+from .family import LogDensity
+
 if TYPE_CHECKING:
     from .fitted import Fitted
 
@@ -19,15 +24,25 @@ _SHARE = 0.2
 
 
 def efficiency(fitted: "Fitted") -> float:
-    """1/λ_max of n Lᵀ V L, with L Lᵀ the covariance of ∂ log p/∂θ over free parameters; 0 if that is singular."""
-    n, free = len(fitted.x), fitted.free
+    """aᵀI⁻¹a/n over aᵀV a, in the direction a that is worst in one half of the rows, with the V of the other half, and vice versa.
+
+    Of many noisy ratios the largest would be too large: rows that choose the direction must not judge it. 0 if I is singular.
+    """
+    free, inverse = fitted.free, torch.linalg.inv(fitted.bread)
     pieces = [rows.statistics(fitted.theta)[:, free] for rows, _ in fitted.problem.chunks(fitted.x)]
-    statistics = torch.cat(pieces)
-    share = fitted.mass / n
+    statistics, spread = torch.cat(pieces), fitted.pulls @ inverse.T
+    share = fitted.mass / len(fitted.x)
     centered = statistics - share @ statistics
     information = centered.T @ (centered * share[:, None])
-    ratio = n * fitted.covariance[free][:, free] @ information
-    return float(1 / torch.linalg.eigvals(ratio).real.max())
+    factor, singular = torch.linalg.cholesky_ex(information)
+    if int(singular):
+        return 0.0
+    first, second = (factor.T @ spread[k::2].T @ spread[k::2] @ factor / len(spread[k::2]) for k in (0, 1))
+    losses = 0.0
+    for variance, fresh in ((first, second), (second, first)):
+        worst = torch.linalg.eigh(variance)[1][:, -1]
+        losses += float(worst @ fresh @ worst) / 2
+    return 1 / losses
 
 
 def notes(fitted: "Fitted") -> Iterator[str]:
@@ -47,6 +62,11 @@ def notes(fitted: "Fitted") -> Iterator[str]:
             "modes far apart, or statistics that vary where the data are not. Use a likelihood, or noise the data (sf.Denoising, "
             "sf.Diffusion)."
         )
+    elif _suspect(fitted, worst) and (heaps := two_heaps(fitted.x)) > 1:
+        yield (
+            f"the rows form two heaps (dip {heaps:.1f} times its critical value): how much mass each has is hardly seen, and "
+            "parameters that move it are less certain than they look. Use a likelihood, or noise the data (sf.Denoising)."
+        )
     scale = fitted.bread.norm(dim=0).sqrt()
     spectrum = torch.linalg.svdvals(fitted.bread / scale / scale[:, None])
     if float(spectrum[-1]) < 1e-8 * len(spectrum):
@@ -61,6 +81,12 @@ def notes(fitted: "Fitted") -> Iterator[str]:
     copies = n - len((fitted.x @ torch.linspace(1, 2, fitted.x.shape[1]).to(fitted.x).sqrt()).unique())
     if copies:
         yield f"{copies} of {n} rows repeat others: rounded or repeated data have no density, and count as independent here."
+
+
+def _suspect(fitted: "Fitted", efficiency: float) -> bool:
+    """Whether modes could mislead: on ℝ^d, where a search could have run away or the efficiency is not near 1."""
+    searched = isinstance(fitted.problem.model, LogDensity)
+    return fitted.problem.domain == Real() and (searched or not 0.5 < efficiency < 2)
 
 
 def _largest(shares: Tensor) -> tuple[int, float]:

@@ -9,24 +9,37 @@ Neal (2001), eq. 11, arXiv:physics/9803008.
 """
 
 import math
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from ..errors import DataError, RangeError, ShapeError
-from ..exact import Density
-from ..tensors import normal, sum_event, uniform
+from ..tensors import Draws, normal, sum_event, uniform
 from .estimate import Estimate
 
 Points = Float[Tensor, "n *event"]
 Numbers = Float[Tensor, "n"]
 
 
+@runtime_checkable
+class Base(Protocol):
+    """Where walks start: a law that can be drawn from, with its log-density, and its score by calling it."""
+
+    def sample(self, n: int, generator: Draws | None = None) -> Tensor:
+        """n draws."""
+
+    def log_density(self, x: Tensor) -> Tensor:
+        """log b(x) in nats, normalised."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """∇ log b(x)."""
+
+
 def log_normaliser(
     model: Any,
-    base: Density,
+    base: Base,
     *,
     n: int = 1000,
     levels: int = 100,
@@ -73,7 +86,7 @@ def log_normaliser(
 @torch.no_grad()
 def _walks(
     model: Any,
-    base: Density,
+    base: Base,
     n: int,
     levels: int,
     steps: int,
@@ -105,7 +118,7 @@ def _walks(
 
 
 def _step(
-    model: Any, base: Density, x: Points, beta: float, size: float, generator: torch.Generator
+    model: Any, base: Base, x: Points, beta: float, size: float, generator: torch.Generator
 ) -> tuple[Points, Tensor]:
     """A Metropolis-adjusted Langevin step for b^(1−β) e^(−βE): the next state, and which rows moved."""
 

@@ -108,7 +108,7 @@ def _evaluation(name: str, report: Mapping[str, Any]) -> str:
     lines += ["| | model | real data | |", "|---|---|---|---|"]
     for key, each in report["measures"].items():
         error, real = each["error"], each["reference"]
-        value = f"{each['value']:.3g}" + ("" if error is None else f" ± {error:.2g}")
-        real = "" if real is None else f"{real:.3g}"
+        value = f"{each['value']:.4g}" if error is None else f"{each['value']:.3g} ± {error:.2g}"
+        real = "" if real is None else f"{real:.4g}"
         lines.append(f"| {key.replace('_', ' ')} | {value} | {real} | {each['meaning']} |")
     return "\n".join(lines)

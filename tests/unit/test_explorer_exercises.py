@@ -156,7 +156,14 @@ def test_every_claim_above_is_of_an_exercise_and_every_exercise_is_claimed():
         assert f'"{each.key}"' in text, each.key
 
 
-@pytest.mark.parametrize("exercise", EXERCISES, ids=lambda each: each.key)
+LONG = ("mixing", "likelihood", "exploding")
+"""Exercises whose code takes longest, left to the slow tests."""
+
+
+@pytest.mark.parametrize(
+    "exercise",
+    [pytest.param(each, marks=[pytest.mark.slow] * (each.key in LONG), id=each.key) for each in EXERCISES],
+)
 def test_the_code_prints_the_first_number_of_the_reveal(exercise):
     out = io.StringIO()
     with contextlib.redirect_stdout(out):

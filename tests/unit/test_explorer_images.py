@@ -71,7 +71,7 @@ def test_classes_and_their_weight_are_obeyed():
 
 @pytest.mark.parametrize("method", ["moments", "replacement"])
 def test_completions_keep_what_is_known_and_differ_elsewhere(method):
-    seen = events("completion", n=2, steps=8, method=method, region="left", share=0.4, example=6)
+    seen = events("completion", n=2, steps=6, method=method, region="left", share=0.4, example=6)
     known = torch.tensor(seen[0]["seen"], dtype=torch.bool).reshape(28, 28)
     assert torch.equal(known, (torch.arange(28) < 11).expand(28, 28))
     x = grey(seen[-1]["images"])[:, 0].float() / 127.5 - 1
@@ -108,8 +108,8 @@ def test_a_great_circle_keeps_the_size_of_noise_and_turns_evenly():
     [
         ("forming", {"n": 2, "steps": 5, "label": 3, "weight": 2.0, "sampler": "Heun()"}, "distances"),
         ("forming", {"n": 1, "run": "digits-fast", "steps": 2, "weight": 1.0, "label": -1}, "distances"),
-        ("completion", {"n": 2, "steps": 6, "label": 4, "region": "bottom"}, "missed"),
-        ("completion", {"n": 1, "steps": 6, "method": "resampling", "example": 9}, "missed"),
+        ("completion", {"n": 1, "steps": 4, "label": 4, "region": "bottom"}, "missed"),
+        ("completion", {"n": 1, "steps": 3, "method": "resampling", "example": 9}, "missed"),
     ],
     ids=["forming", "few-steps", "moments", "resampling"],
 )

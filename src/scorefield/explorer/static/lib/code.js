@@ -5,6 +5,7 @@
 
 import {post} from "./api.js";
 import {node} from "./controls.js";
+import {formula as typeset} from "./formula.js";
 
 export function showCode(parent, address, {failed = () => {}} = {}) {
   const formula = node("p", {className: "formula"});
@@ -24,7 +25,7 @@ export function showCode(parent, address, {failed = () => {}} = {}) {
     try {
       const found = await post(address, body);
       if (asked !== wanted) return;
-      formula.textContent = found.formula;
+      formula.replaceChildren(...typeset(found.formula));
       code.replaceChildren(...coloured(found.code));
       sources.replaceChildren(...found.sources.map((each) => {
         const words = `${each.text}: ${each.paper.title}.`;

@@ -203,7 +203,7 @@ def test_no_tracked_file_names_a_machine_or_a_mirror():
     mirror = "index-" + "url|trusted-" + "host|127" + r"\.0\.0\.1:|\.inter" + "nal" + r"\b"
     pattern = re.compile(rf"(?<![\w.]){places}|{mirror}")
     for path in tracked():
-        if path.suffix in {".png", ".npz", ".npy", ".safetensors", ".gz", ".ico"}:
+        if path.suffix in {".png", ".webp", ".npz", ".npy", ".safetensors", ".gz", ".ico"}:
             continue
         found = pattern.search(path.read_text(encoding="utf-8", errors="replace"))
         assert not found, f"{path.relative_to(ROOT)}: {found.group() if found else ''}"

@@ -4,6 +4,7 @@ Noise is x_σ = x_0 + σ z throughout. The law of a table, and of a run that no 
 p_σ = (1/n) Σ_i N(y_i, σ² I), `exact.Empirical`.
 """
 
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 import torch
@@ -20,7 +21,7 @@ Place = Annotated[float, Field(ge=-4, le=4)]
 Sigma = Annotated[float, Field(ge=0.02, le=5, description="the noise level of x = x_0 + sigma z")]
 MOST_ROWS = 2000
 
-TOYS = {
+TOYS: dict[str, Callable[[], Density]] = {
     "moons": plane.moons,
     "rings": plane.Rings,
     "spirals": plane.spirals,
@@ -55,17 +56,12 @@ class Chosen(Wire):
             return "mixture " + " ".join(f"{m.x:g},{m.y:g},{m.std:g},{m.weight:g}" for m in self.modes)
         return f"table {self.table} {self.columns}" if self.name == "table" else self.name
 
-    @property
-    def smooth(self) -> bool:
-        """Whether it has a score without noise."""
-        return self.name not in ("checkerboard", "table", "run")
-
 
 def mixture(modes: tuple[Mode, ...]) -> Mixture:
     """Σ_k w_k N(m_k, s_k² I).
 
-    >>> mixture((Mode(x=1, y=0, std=1),)).score(torch.zeros(1, 2), 1.0, 0.0).tolist()
-    [[1.0, 0.0]]
+    >>> mixture((Mode(x=1, y=2, std=1),)).score(torch.zeros(1, 2), 1.0, 0.0).tolist()
+    [[1.0, 2.0]]
     """
     stds = torch.tensor([mode.std for mode in modes])
     return Mixture(

@@ -41,7 +41,7 @@ def learn(held: Held, chosen: Chosen, kind: Kind, run: str = "", steps: int | No
     steps = steps or STEPS
     part = max(1, steps // 10)
     for progress in train(model, Diffusion(), batches(data, BATCH), steps=steps, learning_rate=RATE):
-        if progress.step % part == 0 or progress.step == steps:
+        if progress.average is not None and (progress.step % part == 0 or progress.step == steps):
             held.models.put(key(chosen, kind, run), deepcopy(progress.average).eval().requires_grad_(False))
             yield {"kind": "step", "step": progress.step, "steps": steps, "loss": round(progress.loss, 6)}
 

@@ -71,8 +71,8 @@ def at_level(model: Denoiser, sigma: float) -> Score:
 
     >>> from scorefield import VP, exact
     >>> known = exact.Gaussian(torch.zeros(2), torch.eye(2)).denoiser(VP())
-    >>> [round(v, 4) for v in at_level(known, 1.0)(torch.tensor([[1.0, 0.0]]))[0].tolist()]
-    [-0.5, 0.0]
+    >>> [round(v, 4) for v in at_level(known, 1.0)(torch.tensor([[1.0, 2.0]]))[0].tolist()]
+    [-0.5, -1.0]
     """
     t = model.noise.time(torch.tensor(sigma, dtype=torch.float64))
     alpha = float(model.noise.scales(t)[0])

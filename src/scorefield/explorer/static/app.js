@@ -128,7 +128,11 @@ async function route() {
   element("lead").textContent = view.lead;
   document.title = `${view.title} · scorefield explorer`;
   for (const each of element("views").querySelectorAll("a")) {
-    if (each.dataset.view === id) each.setAttribute("aria-current", "page");
+    if (each.dataset.view === id) {
+      each.setAttribute("aria-current", "page");
+      const list = element("views");   // on a narrow screen the menu scrolls: bring the word there
+      list.scrollLeft = each.offsetLeft - list.offsetLeft - (list.clientWidth - each.offsetWidth) / 2;
+    }
     else each.removeAttribute("aria-current");
   }
   const root = element("view");

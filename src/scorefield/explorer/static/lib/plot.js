@@ -140,7 +140,8 @@ export class Plot {
     const sizes = new Float64Array(n * n);
     for (let k = 0; k < n * n; k += 1) sizes[k] = Math.hypot(vectors[2 * k], vectors[2 * k + 1]);
     const middle = Float64Array.from(sizes).sort()[n * n >> 1] || 1;
-    const step = this.width / (n - 1), c = this.draw;
+    const apart = Math.ceil(10.5 * (n - 1) / this.width);   // on a narrow picture every second arrow, or third
+    const step = this.width / (n - 1), first = (n - 1) % apart >> 1, c = this.draw;
     let longest = 0;
     for (let k = 0; k < n * n; k += 1) longest = Math.max(longest, Math.log1p(4 * sizes[k] / middle));
     c.save();
@@ -148,11 +149,12 @@ export class Plot {
     const half = 0.5 * width;
     c.beginPath();
     for (let k = 0; k < n * n; k += 1) {
-      if (!(sizes[k] > 0)) continue;
-      const length = 0.98 * step * Math.log1p(4 * sizes[k] / middle) / (longest || 1);
+      const i = k % n, j = (k - i) / n;
+      if (!(sizes[k] > 0) || i % apart !== first || j % apart !== first) continue;
+      const length = 0.98 * apart * step * Math.log1p(4 * sizes[k] / middle) / (longest || 1);
       if (length < 0.7) continue;
       const ux = vectors[2 * k] / sizes[k], uy = -vectors[2 * k + 1] / sizes[k];
-      const x = (k % n) * step - 0.5 * length * ux, y = this.height - Math.floor(k / n) * step - 0.5 * length * uy;
+      const x = i * step - 0.5 * length * ux, y = this.height - j * step - 0.5 * length * uy;
       const head = Math.min(4.4, 0.5 * length), ex = x + length * ux, ey = y + length * uy;
       const nx = ex - head * ux, ny = ey - head * uy, px = -uy * half, py = ux * half, wx = -uy * 0.42 * head, wy = ux * 0.42 * head;
       c.moveTo(x + px, y + py);

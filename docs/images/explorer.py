@@ -24,10 +24,11 @@ SHOTS = [
     ("point-dark", "#/point?sigma=0.9", "middle", "dark"),
     ("walk-light", "#/walk", "wide", "light"),
     ("train-dark", "#/train", "wide", "dark"),
-    ("images-light", "#/images", "wide", "light"),
-    ("exercises-dark", "#/exercises", "wide", "dark"),
+    ("images-light", "#/images?part=completing&label=none", "wide", "light"),
+    ("images-dark", "#/images?part=between", "middle", "dark"),
+    ("exercises-dark", "#/exercises?exercise=gaussian&answer=1", "wide", "dark"),
     ("field-narrow", "#/field", "narrow", "dark"),
-    ("exercises-narrow", "#/exercises", "narrow", "light"),
+    ("exercises-narrow", "#/exercises?exercise=merging&answer=1.9", "narrow", "light"),
 ]
 
 

@@ -165,7 +165,7 @@ export default {
       mine.gallery.show(found.pictures);
       mine.numbers.replaceChildren(...found.numbers.map(({name, value, unit, error}) => node("tr", {},
         node("th", {scope: "row", text: name}),
-        node("td", {text: `${written(value)}${error ? ` ± ${Number(error.toPrecision(1))}` : ""}${unit && ` ${unit}`}`}))));
+        node("td", {text: `${error ? within(value, error) : written(value)}${unit && ` ${unit}`}`}))));
     }
 
     context.onTheme(() => shown?.gallery?.refresh());
@@ -184,3 +184,9 @@ export default {
 };
 
 const written = (value) => (value !== 0 && (Math.abs(value) < 1e-3 || Math.abs(value) >= 1e6) ? value.toExponential(1) : String(Number(value.toPrecision(4))));
+
+/* A number to the digits that its standard error allows. */
+function within(value, error) {
+  const digits = -Math.floor(Math.log10(error));
+  return digits > 8 ? `${value.toExponential(1)} ± ${error.toExponential(0)}` : `${value.toFixed(Math.max(0, digits))} ± ${error.toFixed(Math.max(0, digits))}`;
+}

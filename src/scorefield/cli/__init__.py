@@ -45,6 +45,7 @@ def app(words: Sequence[str] = ()) -> Any:
     import typer
 
     from . import commands
+    from .bench import bench
     from .explore import explore
     from .export import export
     from .importing import importing
@@ -75,6 +76,7 @@ def app(words: Sequence[str] = ()) -> Any:
     program.command("explore")(explore)
     program.command("pack")(pack)
     program.command("export")(export)
+    program.command("bench")(bench)
     program.command("import")(importing)
     if command == "doctor" and word and (word in recipes or word.partition(":")[0].endswith(".py")):
         looking = typer.Typer(rich_markup_mode=None)

@@ -66,6 +66,9 @@ export default {
         ]),
         again.element,
       );
+      // The list scrolls by itself to the exercise on the card; the page stays.
+      const box = contents.getBoundingClientRect(), here = contents.querySelector("[aria-current]")?.getBoundingClientRect();
+      if (here) contents.scrollTop += here.top - box.top - 0.4 * box.height;
     }
 
     function ask(exercise, state) {

@@ -29,7 +29,7 @@ export const between = {
     const nearest = strip(near, "The nearest training image of each");
     parent.append(
       node("div", {className: "drawing"}, node("div", {className: "sheet"}, big, slide.element), node("div", {className: "sheet"}, first.element, second.element,
-        node("figure", {className: "card"}, node("figcaption", {className: "caption", text: "The noise that the flow carries each of them to"}),
+        node("figure", {className: "card"}, node("figcaption", {className: "caption", text: "The noise that the flow carries each of them to; where it does not look like noise, the model has not learnt the last of the data"}),
           node("div", {className: "twin", role: "img", "aria-label": "Two images of noise"}, ...noises.map(({element}) => element))))),
       strip(flow, "Through the flow's noise"), strip(straight, "Mixing the pixels instead"), nearest,
     );

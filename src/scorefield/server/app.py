@@ -29,6 +29,11 @@ from .problems import Refused
 from .served import Served
 from .worker import graph_of
 
+EVENT = {
+    "type": "object",
+    "properties": {"event": {"type": "string"}, "data": {"type": "string"}},
+    "required": ["data"],
+}
 ERRORS = (400, 401, 406, 408, 409, 413, 415, 422, 429, 500, 501, 503, 504)
 
 
@@ -82,7 +87,7 @@ def _post(app: FastAPI, does: Operations, made: Any) -> None:
     pictures = {FORMS[name]: {"schema": {"type": "string", "format": "binary"}} for name in ("npy", "png", "zip")}
     streams = {
         FORMS["ndjson"]: {"schema": {"$ref": "#/components/schemas/Shown"}},
-        FORMS["sse"]: {"schema": {"type": "string"}},
+        FORMS["sse"]: {"schema": EVENT},
     }
     arrays = {FORMS["npy"]: pictures[FORMS["npy"]]}
     for path, handler, body, answer, media in (

@@ -5,13 +5,25 @@ from operator import or_
 from types import SimpleNamespace
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, create_model
 
 from .limits import Limits
 from .served import Served
 
 LARGEST = 1e6
 SEEDS = 2**53 - 1  # what every reader of JSON reads exactly
+
+
+def whole(value: Any) -> Any:
+    """3.0 as 3, which in JSON are the same number; anything else as it is.
+
+    >>> whole(3.0), whole(3.5), whole("3")
+    (3, 3.5, '3')
+    """
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = Annotated[int, BeforeValidator(whole)]
 
 Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST, allow_inf_nan=False)]
 
@@ -106,7 +118,7 @@ def bodies(served: Served, limits: Limits) -> SimpleNamespace:
     image = len(served.shape) == 3 and served.shape[0] in (1, 3)
     one: Any = _either(event, NPY, PNG) if image else _either(event, NPY)
     some: Any = _either(Annotated[list[event], Field(min_length=1, max_length=limits.points)], NPY)
-    label: Any = Annotated[int | None, Field(ge=0, le=max(0, (served.classes or 1) - 1), description="the class")]
+    label: Any = Annotated[Whole | None, Field(ge=0, le=max(0, (served.classes or 1) - 1), description="the class")]
     seed = Annotated[
         int, Field(ge=0, le=SEEDS, description="sample j of a seed is the same in every request and batch")
     ]
@@ -124,14 +136,14 @@ def bodies(served: Served, limits: Limits) -> SimpleNamespace:
             by_time = _model(f"{name}ByTime", f"{words} x = scale · x_t + shift, at a time.", {"t": (t, ...)} | points)
             by_level = _model(f"{name}ByLevel", f"{words}, at a noise level.", {"level": (level, ...)} | points)
             made[name] = Annotated[Annotated[by_time, Tag("t")] | Annotated[by_level, Tag("level")], Discriminator(_by)]
-    steps = Annotated[int, Field(ge=20, le=200, multiple_of=4, description="of the flow")]
+    steps = Annotated[Whole, Field(ge=20, le=200, multiple_of=4, description="of the flow")]
     probes = {"steps": (steps, 40), "seed": (seed, Field(0, description="of the probes of the trace"))}
     made["Densities"] = _model("Densities", "log p(x) through the probability flow.", probes | points)
     return SimpleNamespace(**made)
 
 
 def _samples(served: Served, limits: Limits, one: Any, label: Any, seed: Any) -> type[BaseModel]:
-    rows = Annotated[int, Field(ge=1, le=limits.rows, description="how many")]
+    rows = Annotated[Whole, Field(ge=1, le=limits.rows, description="how many")]
     most = len(served.student.levels) if served.student else limits.steps
     names = "|".join(each["name"] for each in served.description()["samplers"])
     known = {
@@ -143,7 +155,7 @@ def _samples(served: Served, limits: Limits, one: Any, label: Any, seed: Any) ->
         ),
     }
     completion: Any = _model("Completion", "What is known of an event, and where: the rest is drawn given it.", known)
-    steps = Annotated[int | None, Field(ge=1, le=most, description="of the walk; the run's own by default")]
+    steps = Annotated[Whole | None, Field(ge=1, le=most, description="of the walk; the run's own by default")]
     words = "a name, or a name with arguments"
     sampler = Annotated[str | None, Field(pattern=rf"^({names})(\(.*\))?$", max_length=200, description=words)]
     guidance = Annotated[
@@ -158,7 +170,7 @@ def _samples(served: Served, limits: Limits, one: Any, label: Any, seed: Any) ->
         "guidance": (guidance, None),
         "label": (label, None),
         "completion": (completion | None, None),
-        "every": (Annotated[int, Field(ge=1, le=1000, description="of a streamed walk, each how manieth state")], 1),
+        "every": (Annotated[Whole, Field(ge=1, le=1000, description="of a streamed walk, each how manieth state")], 1),
     }
     return _model("Samples", "n samples of the model. All of it may be left out.", fields)
 

@@ -52,7 +52,7 @@ def test_replicas_on_a_local_ray_answer_like_one_server():
         [sys.executable, "-c", SCRIPT], capture_output=True, text=True, env=environment, timeout=400, check=False
     )
     assert done.returncode == 0, done.stderr[-4000:]
-    told = json.loads(done.stdout.strip().splitlines()[-1])
+    told = json.loads(next(line for line in done.stdout.splitlines() if line.startswith('{"found"')))
     served = Served.open("moons")
     wanted = served.drawing.sample(served.model, 3, shape=served.shape, seed=7).numpy()
     for x in [*told["found"], told["last"]]:

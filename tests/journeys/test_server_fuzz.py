@@ -1,0 +1,64 @@
+"""Requests made up from the OpenAPI document, right ones and wrong ones: no server error, and no answer but what the document declares.
+
+A body of the right form may still hold what cannot be: bytes in base64 that are no picture, a mask that sees nothing. Such a body is
+answered 422, so the check that whatever fits the schema is accepted is left out.
+"""
+
+import re
+import subprocess
+import sys
+from collections import Counter
+from functools import partial
+
+import pytest
+from serving import bell, images, serving
+
+LEFT_OUT = "positive_data_acceptance"
+
+
+def fuzzed(server, tmp_path, examples, *more):
+    """(test cases, requests by status) of schemathesis over the whole API, which must find nothing."""
+    command = [
+        sys.executable,
+        "-m",
+        "schemathesis.cli",
+        "run",
+        f"{server.address}/openapi.json",
+        "--max-examples",
+        examples,
+    ]
+    command += ["--exclude-checks", LEFT_OUT, "--seed", 5, "--no-color", "--generation-database", "none", *more]
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    answers = Counter(line["status"] for line in server.lines if line.get("event") == "request")
+    return int(re.search(r"(\d[\d,]*) generated", done.stdout)[1].replace(",", "")), answers
+
+
+LIMITS = ["--workers", 1, "--threads", 1, "--max-rows", 8, "--max-steps", 20, "--timeout", 9]
+RUNS = {
+    "bell": [bell],
+    "images": [partial(images, size=4), "--exclude-path", "/densities"],
+}  # a density of images takes its time
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_hundreds_of_made_up_requests_find_nothing(run, tmp_path):
+    make, *more = RUNS[run]
+    with serving(make(tmp_path / "run"), *LIMITS) as server:
+        cases, answers = fuzzed(server, tmp_path, 36, "--phases", "examples,fuzzing", *more)
+    assert cases >= 100
+    assert answers[200] > 10
+    assert answers[422] > 10
+    assert answers[500] == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("run", RUNS)
+def test_thousands_of_made_up_requests_find_nothing(run, tmp_path):
+    make, *more = RUNS[run]
+    with serving(make(tmp_path / "run"), *LIMITS) as server:
+        cases, answers = fuzzed(server, tmp_path, 500, *more)
+        assert [line for line in server.lines if line["event"] == "worker restarts"] == []
+    assert cases >= 2500
+    assert answers[200] > 200
+    assert answers[500] == 0

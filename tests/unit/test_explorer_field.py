@@ -3,6 +3,8 @@
 import base64
 import json
 import re
+import socket
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import torch
 from fastapi.testclient import TestClient
 
 from scorefield import checkpoints, exact, networks, noises, plane
+from scorefield.cli import main
 from scorefield.explorer import application, densities, fields, learned, methods, tables
 from scorefield.explorer.app import POLICY
 from scorefield.explorer.densities import Chosen, Mode
@@ -293,6 +296,39 @@ def test_an_explorer_of_a_run_opens_it(tmp_path):
     assert page.get("/api/about").json()["run"] == str(tmp_path / "mine")
     body = {"density": {"name": "run"}, "method": "run", "n": 4, "fine": 4}
     assert page.post("/api/field", json=body).json()["fisher"]["value"] >= 0
+
+
+def test_a_run_of_the_box_is_opened_by_its_name():
+    app = application(Path("rings"))
+    assert app.state.held.opening == "#/field?density=rings&method=run"
+    names = [each["name"] for each in app.state.held.about()["runs"]]
+    assert names[0] == "rings"
+    assert len(names) == len(set(names))
+    assert application(Path("digits")).state.held.opening == "#/images"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["nowhere"], "this is no run"),
+        (["--port", "70000"], "ports are 0 to 65535"),
+    ],
+)
+def test_the_command_says_what_is_wrong(words, told, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["explore", "--no-browser", *words])
+    assert stop.value.code == 2
+    assert told in capsys.readouterr().err
+
+
+def test_a_port_in_use_is_told(capsys):
+    with socket.socket() as taken:
+        taken.bind(("localhost", 0))
+        taken.listen()
+        with pytest.raises(SystemExit) as stop:
+            main(["explore", "--no-browser", "--port", str(taken.getsockname()[1])])
+    assert stop.value.code == 2
+    assert "choose another, or --port 0" in capsys.readouterr().err
 
 
 # One noisy point

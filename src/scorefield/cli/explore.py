@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from .. import box
 from ..errors import MissingPackageError, RangeError
 from .told import told
 
@@ -29,7 +28,7 @@ def explore(
             from ..explorer import application
         except ImportError as error:
             raise MissingPackageError(f"explore: {error.name} is missing: pip install 'scorefield[serve]'.") from error
-        app = application(None if run is None else box.place(run))
+        app = application(run)
         listening = _listening(port)
         address = f"http://{HOST}:{listening.getsockname()[1]}/{app.state.held.opening}"
         typer.echo(f"scorefield explorer at {address} (Ctrl-C ends it)")

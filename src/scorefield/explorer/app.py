@@ -44,7 +44,7 @@ MOST_BYTES = 6_000_000
 
 
 def application(run: Path | None = None) -> FastAPI:
-    """The explorer as an ASGI application, of a run's folder or without one.
+    """The explorer as an ASGI application, of a run (its folder, or its name in the box) or without one.
 
     Raises: RunError, DamagedError if the run cannot be loaded.
 

@@ -76,14 +76,14 @@ class Kept:
 
 
 class Held:
-    """The state of one explorer. ``run`` is the run it was started with, or None.
+    """The state of one explorer. ``run`` is the run it was started with, a folder or a name in the box, or None.
 
     >>> Held().density(Chosen(name="moons")).shape
     (2,)
     """
 
     def __init__(self, run: Path | None = None):
-        self.given = None if run is None else _opened(run, str(run))
+        self.given = None if run is None else _opened(box.place(run), str(run))
         self._tables = Kept()
         self.models = Kept()
         self._densities = Kept()
@@ -103,7 +103,7 @@ class Held:
         from .. import __version__
 
         given = [] if self.given is None else [self.given]
-        boxed = [self.opened(name) for name in box.names()]
+        boxed = [self.opened(name) for name in box.names() if not given or name != given[0].name]
         runs = [_described(each) for each in (*given, *boxed)]
         return {"version": __version__, "run": None if self.given is None else self.given.name, "runs": runs}
 
@@ -159,7 +159,10 @@ class Held:
 
 
 def _opened(folder: Path, name: str) -> Opened:
-    return Opened(name, load(folder).cpu().requires_grad_(False), facts(folder), Path(folder))
+    """Raises: RunError, DamagedError; RunError for a run that does not say what its events are."""
+    found = Opened(name, load(folder).cpu().requires_grad_(False), facts(folder), Path(folder))
+    _ = found.shape
+    return found
 
 
 def _described(run: Opened) -> dict[str, Any]:

@@ -176,7 +176,8 @@ export default {
 
     // Controls
     const set = (patch, how = {commit: true}) => context.set(patch, how);
-    const density = select("Density", DENSITIES, "mixture", (value) => set({density: value}));
+    const drawn = context.about.runs.some((each) => each.density === "run") ? [["run", "What the run draws"]] : [];
+    const density = select("Density", [...DENSITIES, ...drawn], "mixture", (value) => set({density: value}));
     const method = select("Score", METHODS, "exact", (value) => set({method: value}));
     const planar = context.about.runs.filter((each) => each.planar);
     const run = select("Run", planar.map((each) => [each.name, each.name]), "", (value) => {

@@ -96,6 +96,23 @@ def test_the_numbers_of_the_code_are_those_of_the_page(visit):
     )
 
 
+def test_the_link_of_a_stopped_training_brings_it_back(visit):
+    page = visit("/#/train?rows=500&width=16&seed=2")
+    begun(page, 10)
+    stop(page)
+    found = rows(page)
+    assert "stands=" + ".".join(found["Steps"]) in link(page)
+    other = visit("/" + link(page))
+    other.wait_for_selector("#view[data-training=paused]", timeout=60_000)
+    until(other, f"document.querySelector('.versus td')?.textContent === '{found['Steps'][0]}'")
+    again = rows(other)
+    for measure in ("Steps", "Held-out loss", "above the truth's", "Fisher divergence"):
+        assert again[measure] == found[measure]
+    press(other, "Continue")
+    until(other, f"parseInt(document.querySelector('.walker .where').textContent) > {found['Steps'][0]}", 60.0)
+    assert "stands" not in link(other)
+
+
 def test_a_page_that_is_left_ends_its_training(visit, address):
     page = visit("/#/train")
     with page.expect_request("**/api/train") as asked:

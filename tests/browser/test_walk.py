@@ -124,6 +124,13 @@ def test_what_cannot_be_walked_is_said_and_the_page_goes_on(chromium, address):
     page.context.close()
 
 
+def test_a_network_that_nobody_trained_yet_learns_before_the_walk(visit):
+    page = visit("/#/walk?method=network&density=moons&evaluations=10&n=100")
+    walked(page)
+    assert "±" in rows(page)["Distance"][1]
+    assert float(rows(page)["Distance"][1].split(" ")[0]) < 1
+
+
 def test_reduced_motion_plays_nothing(chromium, address):
     context = chromium.new_context(reduced_motion="reduce")
     page = context.new_page()

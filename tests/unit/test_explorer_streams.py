@@ -258,8 +258,9 @@ def test_a_page_has_one_training(explorer):
         {"sigma": 0.0},
         {"rows": 1},
         {"density": {"name": "table"}},
+        {"until": [3]},
     ],
-    ids=["page", "path", "none", "twice", "unknown", "sigma", "rows", "table"],
+    ids=["page", "path", "none", "twice", "unknown", "sigma", "rows", "table", "until"],
 )
 def test_what_cannot_be_trained_is_refused_and_held_nowhere(explorer, wrong):
     status, detail = refusal(explorer, "/api/train", {**LEARN, **wrong})

@@ -179,6 +179,30 @@ def test_a_session_reports_pauses_turns_and_stops():
         each.turn(9.0)
 
 
+def test_a_link_brings_each_back_to_where_it_stood():
+    def weights(contestant):
+        return torch.cat([each.flatten() for each in contestant.model.parameters()])
+
+    first = contest()
+    for _ in range(12):
+        first.run(0.0, lambda each: each.evaluations)
+    again = Session(contest(), lambda each: each.seconds, MIX.sample(9, Streams(0, range(9))))
+    again.contest.wait([each.steps for each in first.contestants])
+    events = again.events()
+    next(events)
+    while not (report := next(events))["paused"]:
+        pass
+    assert [run["steps"] for run in report["runs"]] == [each.steps for each in first.contestants]
+    for ours, theirs in zip(again.contest.contestants, first.contestants):
+        torch.testing.assert_close(weights(ours), weights(theirs))
+    assert next(events)["kind"] == "waiting"
+    again.pause(False)
+    again.awake.set()
+    assert sum(run["steps"] for run in next(events)["runs"]) > sum(run["steps"] for run in report["runs"])
+    with pytest.raises(RangeError, match="until"):
+        first.wait([1])
+
+
 def test_closing_the_stream_ends_the_trainings_and_leaves_no_thread():
     before = threading.active_count()
     each = session()

@@ -131,6 +131,8 @@ class Contestant:
     steps: int = 0
     seconds: float = 0.0
     losses: list[float] = field(default_factory=list)
+    until: int = STEPS
+    """Steps after which it waits."""
     turns: list[tuple[int, float]] = field(default_factory=list)
     """(steps done, σ from there on)."""
     failed: str | None = None
@@ -142,8 +144,8 @@ class Contestant:
 
     @property
     def running(self) -> bool:
-        """Whether it can go on: not broken, and below the limit."""
-        return self.failed is None and self.steps < STEPS
+        """Whether it goes on: not broken, and not where it waits or ends."""
+        return self.failed is None and self.steps < min(self.until, STEPS)
 
     def advance(self) -> None:
         """One step."""
@@ -208,8 +210,27 @@ class Contest:
 
     @property
     def running(self) -> bool:
-        """Whether anybody can go on."""
+        """Whether anybody goes on."""
         return any(each.running for each in self.contestants)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether nobody goes on, and somebody could."""
+        return not self.running and any(each.failed is None and each.steps < STEPS for each in self.contestants)
+
+    def wait(self, until: Sequence[int]) -> None:
+        """Has each wait after so many steps. Raises: RangeError unless there is a number for each."""
+        if len(until) != len(self.contestants) or not all(0 <= steps <= STEPS for steps in until):
+            raise RangeError(
+                f"train(until={list(until)}): a number of steps up to {STEPS} for each of {len(self.contestants)} objectives."
+            )
+        for each, steps in zip(self.contestants, until):
+            each.until = steps
+
+    def go_on(self) -> None:
+        """Has nobody wait any longer."""
+        for each in self.contestants:
+            each.until = STEPS
 
     def noisy(self) -> Points:
         """Held-out points of p_σ, with the same noise at any time."""

@@ -39,7 +39,9 @@ class Session:
         self.awake.set()
 
     def pause(self, paused: bool) -> None:
-        """Waits, or goes on."""
+        """Waits, or goes on, past where a contestant was to wait too."""
+        if not paused:
+            self.contest.go_on()
         self.paused = paused
         self.awake.set()
 
@@ -54,8 +56,9 @@ class Session:
         try:
             yield {"kind": "start", "runs": [{"name": c.name, "per_step": c.per_step} for c in contest.contestants]}
             patience = time.monotonic() + PATIENCE
+            self.paused = contest.waiting
             yield self._report() | self._zero()
-            while not self.stopped.is_set() and contest.running:
+            while not self.stopped.is_set() and (contest.running or contest.waiting):
                 turned = self.sigma != contest.sigma
                 if self.paused and not turned:
                     if time.monotonic() > patience:
@@ -69,6 +72,7 @@ class Session:
                 contest.turn(self.sigma)
                 if not self.paused:
                     contest.run(SLICE, self.cost)
+                    self.paused = self.paused or contest.waiting
                 yield self._report() | (self._zero() if turned else {})
             yield {"kind": "end", "reason": self._reason()}
         finally:

@@ -40,6 +40,9 @@ class TrainRequest(Wire):
     depth: Annotated[int, Field(ge=1, le=4)] = 2
     learning_rate: Annotated[float, Field(ge=1e-5, le=0.1)] = 2e-3
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    until: Annotated[
+        tuple[int, ...], Field(max_length=3, description="steps after which each waits, as in a link")
+    ] = ()
     n: Annotated[int, Field(ge=2, le=40, description="the fields are shown at n × n places")] = 24
 
     @property
@@ -114,4 +117,7 @@ def contest(held: Held, wanted: TrainRequest) -> Contest:
     def truth(x: Tensor, sigma: float) -> Tensor:
         return density.score(x, torch.ones(()), sigma)
 
-    return Contest(wanted.methods, wanted.setting, draw, truth)
+    found = Contest(wanted.methods, wanted.setting, draw, truth)
+    if wanted.until:
+        found.wait(wanted.until)
+    return found

@@ -4,14 +4,14 @@ import {node, select} from "./controls.js";
 import {choice, rows, text} from "./state.js";
 
 const DENSITIES = [["mixture", "Mixture of Gaussians"], ["moons", "Moons"], ["rings", "Rings"], ["spirals", "Spirals"], ["checkerboard", "Checkerboard"]];
-const METHODS = [["exact", "Exact, in closed form"], ["kernel", "Kernel, from 300 points"], ["run", "A trained run"]];
+const METHODS = [["exact", "Exact, in closed form"], ["kernel", "Kernel, from 300 points"], ["energy", "Energy network"], ["network", "Denoising network"], ["run", "A trained run"]];
 
 export const source = {
   density: choice("mixture", [...DENSITIES.map(([name]) => name), "table", "run"]),
   modes: rows([[-1.2, -0.7, 0.3, 1], [1.2, -0.7, 0.3, 1], [0, 1.3, 0.3, 1]], {fill: [0, 0, 0.3, 1], min: -4, max: 4}),
   table: text(""),
   columns: text(","),
-  method: choice("exact", [...METHODS.map(([name]) => name), "energy", "network"]),
+  method: choice("exact", METHODS.map(([name]) => name)),
   run: text(""),
 };
 
@@ -40,10 +40,9 @@ export function sourceControls(context, {methods = true} = {}) {
     element,
     set(state) {
       const own = [["table", "Your table"], ["run", "The run's own samples"]].filter(([name]) => name === state.density);
-      const learned = [["energy", "Energy network"], ["network", "Denoising network"]].filter(([name]) => name === state.method);
       density.fill([...DENSITIES, ...own]);
       density.set(state.density);
-      method.fill([...(runs.length ? METHODS : METHODS.slice(0, 2)), ...learned]);
+      method.fill(METHODS.filter(([name]) => name !== "run" || runs.length));
       method.set(state.method);
       run.element.hidden = state.method !== "run";
       run.set(state.run || runs[0]?.name || "");

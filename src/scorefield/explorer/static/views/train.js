@@ -28,6 +28,7 @@ const parameters = {
   width: choice("64", ["16", "64", "128"]),
   rate: number(0.002, {min: 0.0001, max: 0.05, digits: 2}),
   seed: integer(0, {min: 0, max: 2 ** 31 - 1}),
+  stands: text(""),       // steps of each when it was stopped, "120.130.300": a link trains so far again, and waits
 };
 
 const TRIES = [
@@ -49,8 +50,7 @@ export default {
     const {stage, panel, below} = layout(root);
     const page = `page-${crypto.getRandomValues(new Uint32Array(2)).join("-")}`;
     const pair = node("div", {className: "pair trio"});
-    stage.append(pair);
-    let tracks = [], truth = null, density = null, zero = null, over = null, running = false, paused = false, key = "", ended = "", said = 0, sigmas = [], seen = "";
+    let tracks = [], truth = null, density = null, zero = null, over = null, running = false, paused = false, key = "", ended = "", said = 0, sigmas = [], seen = "", returning = false;
 
     // Pictures
     const truthWalker = node("div", {className: "walker"}, node("h2", {className: "name", text: "The truth"}));
@@ -105,16 +105,16 @@ export default {
     }, {kind: "strong"});
     const anew = button("Start anew", () => begin());
     const sigma = slider("Noise level σ, also while it runs", {min: 0.05, max: 3, log: true, value: 0.3}, (value, how) => {
-      context.set({sigma: value}, how);
+      context.set({sigma: value, stands: ""}, how);
       if (running && how.commit) change({sigma: value});
     });
     stage.append(node("div", {className: "player", role: "group", "aria-label": "Training"}, start.element, anew.element, sigma.element));
     const summary = node("p", {className: "summary", text: "Press Train. It runs on this machine, in the library's own training loop."});
-    stage.append(summary);
+    const charts = node("div", {className: "charts"});
+    const note = node("p", {className: "note", text: "Thin lines: the density. Red: where a field differs from the truth."});
+    stage.append(summary, node("div", {className: "trainer"}, pair, node("div", {className: "aside"}, charts, note)));
 
     // Curves, numbers, code
-    const charts = node("div", {className: "charts"});
-    stage.append(node("p", {className: "note", text: "Thin lines: the density. Red: where a field differs from the truth."}), charts);
     const divergence = new Chart(charts, {label: "Fisher divergence to the truth, nats per squared length", log: true});
     const loss = new Chart(charts, {label: "Held-out loss above that of the truth, nats: the same, in the mean"});
     const body = node("tbody"), headings = node("tr");
@@ -170,6 +170,10 @@ export default {
       page, density: chosen(state), run: state.run, methods: state.who.split(",").filter((name) => OBJECTIVES.some(([id]) => id === name)), cost: state.cost,
       sigma: state.sigma, rows: Number(state.rows), width: Number(state.width), learning_rate: state.rate, seed: state.seed, n: N,
     });
+    const untilOf = (state, count) => {
+      const steps = state.stands.split(".").map(Number);
+      return state.stands && steps.length === count && steps.every((each) => Number.isInteger(each) && each >= 0 && each <= 20000) ? steps : [];
+    };
 
     function take(line) {
       if (line.zero !== undefined) {
@@ -185,6 +189,7 @@ export default {
         if (each.failed && !track.failed) { track.failed = each.failed; context.fail(new Error(each.failed)); }
       }
       paused = line.paused;
+      root.dataset.training = paused ? "paused" : "yes";
       draw();
       tell();
       if (performance.now() - said > 12000) announce(summary.textContent);
@@ -194,15 +199,26 @@ export default {
     function ask() {
       if (!asked || !tracks.every((track) => track.now)) return;
       const stands = tracks.map(({name, now}) => ({name, steps: now.steps, turns: now.turns}));
-      if (paused || !running) code.ask({train: asked, stands});
+      if (!paused && running) {
+        if (context.state.stands && !returning) context.set({stands: ""});
+        return;
+      }
+      returning = false;
+      code.ask({train: asked, stands});
+      // Whoever opens the link sees the same fields; after the noise level was turned, only the same setting.
+      const steps = stands.every(({turns}) => turns.length === 0) ? stands.map((each) => each.steps).join(".") : "";
+      if (context.state.stands !== steps) context.set({stands: steps});
     }
 
     let asked = null;
-    async function begin() {
+    async function begin({from = false} = {}) {
       over?.abort();
       const mine = over = new AbortController();
       const state = context.state;
       asked = body_of(state);
+      const until = from ? untilOf(state, asked.methods.length) : [];
+      returning = until.length > 0;
+      if (!returning && state.stands) context.set({stands: ""});
       build(asked.methods);
       zero = null;
       sigmas = [];
@@ -214,7 +230,7 @@ export default {
       buttons();
       announce("Training has begun.");
       try {
-        for await (const line of stream("/api/train", asked, {signal: mine.signal})) {
+        for await (const line of stream("/api/train", {...asked, until}, {signal: mine.signal})) {
           if (mine !== over) return;
           if (line.kind === "report") { take(line); buttons(); }
           if (line.kind === "end") ended = line.reason;
@@ -250,8 +266,8 @@ export default {
     }
 
     // Controls
-    const set = (patch) => context.set(patch, {commit: true});
-    const tries = node("div", {className: "chips"}, ...TRIES.map(([words, patch]) => button(words, () => { set({cost: "seconds", ...patch}); begin(); }, {kind: "chip"}).element));
+    const set = (patch) => context.set({...patch, stands: ""}, {commit: true});
+    const tries = node("div", {className: "chips"}, ...TRIES.map(([words, patch]) => button(words, () => { set({cost: "seconds", stands: "", ...patch}); begin(); }, {kind: "chip"}).element));
     const about = sourceControls(context, {methods: false});
     const boxes = OBJECTIVES.map(([name, words, formula]) => checkbox(`${words}: ${formula}`, true, () => {
       const who = OBJECTIVES.map(([id]) => id).filter((id, k) => boxes[k].input.checked);
@@ -260,7 +276,7 @@ export default {
     const cost = radio("Equal in", COSTS, "seconds", (value) => set({cost: value}));
     const rows = radio("Points to learn from", [["50", "50"], ["500", "500"], ["10000", "10,000"]], "10000", (value) => set({rows: value}));
     const width = select("Neurons in a layer", ["16", "64", "128"], "64", (value) => set({width: value}));
-    const rate = slider("Learning rate", {min: 0.0001, max: 0.05, log: true, value: 0.002}, (value, how) => context.set({rate: value}, how));
+    const rate = slider("Learning rate", {min: 0.0001, max: 0.05, log: true, value: 0.002}, (value, how) => context.set({rate: value, stands: ""}, how));
     const seed = numeric("Seed of weights, points and noise", {min: 0, max: 2 ** 31 - 1, value: 0}, (value) => set({seed: Math.round(value)}));
     panel.append(
       group("Try", tries),
@@ -292,6 +308,7 @@ export default {
           summary.textContent = "The setting has changed: press Train to begin with it.";
         }
         if (wanted !== key && !running) build(body_of(state).methods);
+        if (!key && untilOf(state, body_of(state).methods.length).length) setTimeout(() => begin({from: true}));
         key = wanted;
         const look = {density: chosen(state), method: "exact", run: state.run, sigma: state.sigma, n: N, fine: FINE};
         if (JSON.stringify(look) !== seen) { seen = JSON.stringify(look); known.ask(look); }

@@ -1,7 +1,7 @@
 /* Walk: particles released in a score, by one sampler or two on the same draws. The server walks and streams the states; the page
    plays, pauses and scrubs them, and says why a step explodes. */
 
-import {stream, unpack} from "../lib/api.js";
+import {post, stream, unpack} from "../lib/api.js";
 import {Chart, estimate} from "../lib/chart.js";
 import {showCode} from "../lib/code.js";
 import {shade} from "../lib/colour.js";
@@ -99,13 +99,7 @@ class Track {
     const [k, part] = this.place(clock), colours = p.colours;
     let back = k;
     while (back > 0 && !this.frames[back].backdrop) back -= 1;
-    const values = this.frames[back].backdrop;
-    if (values) {
-      const n = values.shape[0], top = values.reduce((a, b) => Math.max(a, b), -Infinity);
-      const scale = shade(colours.density, colours.dark ? 0.6 : 0.5, colours);
-      p.heat(values.map((v) => Math.exp(0.28 * (v - top))), n, {scale, range: [0, 1]});
-      p.contours(values, n, LEVELS.map((below) => top - below), {colour: colours.ink, alpha: 0.13});
-    }
+    if (this.frames[back].backdrop) this.scene(p, back);
     const here = this.frames[k].xy, next = this.frames[k + 1]?.xy ?? here, n = here.length / 2;
     const now = new Float32Array(here.length);
     for (let i = 0; i < here.length; i += 1) now[i] = here[i] + part * (next[i] - here[i]);
@@ -124,14 +118,41 @@ class Track {
     }
     c.stroke();
     c.restore();
-    const inside = [], outside = [];
+    const r = n > 700 ? 1.7 : 2.3, outside = [];
+    c.save();
+    c.fillStyle = colour;
+    c.globalAlpha = 0.85;
+    c.beginPath();
     for (let i = 0; i < n; i += 1) {
       const u = now[2 * i], v = now[2 * i + 1], far = Math.max(Math.abs(u), Math.abs(v));
-      if (far <= 3) inside.push(u, v);
-      else outside.push(2.96 * u / far, 2.96 * v / far);
+      if (far > 3) { outside.push(2.96 * u / far, 2.96 * v / far); continue; }
+      c.moveTo(p.x(u) + r, p.y(v));
+      c.arc(p.x(u), p.y(v), r, 0, 2 * Math.PI);
     }
-    p.points(inside, {radius: n > 700 ? 1.7 : 2.3, colour, alpha: 0.85});
+    c.fill();
+    c.restore();
     p.points(outside, {radius: 3, colour: colours.bad, alpha: 0.8});
+  }
+
+  /* The density behind the particles, drawn once for each of its frames and kept as a picture. */
+  scene(p, frame) {
+    const key = [frame, p.canvas.width, p.canvas.height, p.colours.dark].join();
+    const c = p.draw;
+    c.save();
+    if (this.behind?.key !== key) {
+      const values = this.frames[frame].backdrop, n = values.shape[0], top = values.reduce((a, b) => Math.max(a, b), -Infinity);
+      p.heat(values.map((v) => Math.exp(0.28 * (v - top))), n, {scale: shade(p.colours.density, p.colours.dark ? 0.6 : 0.5, p.colours), range: [0, 1]});
+      p.contours(values, n, LEVELS.map((below) => top - below), {colour: p.colours.ink, alpha: 0.13});
+      this.kept ??= document.createElement("canvas");
+      this.kept.width = p.canvas.width;
+      this.kept.height = p.canvas.height;
+      this.kept.getContext("2d").drawImage(p.canvas, 0, 0);
+      this.behind = {key};
+    } else {
+      c.setTransform(1, 0, 0, 1, 0, 0);
+      c.drawImage(this.kept, 0, 0);
+    }
+    c.restore();
   }
 
   /* Words for where the clock stands. */
@@ -171,12 +192,11 @@ export default {
     const live = () => tracks.filter((track) => track.sampler);
     tracks.forEach((track) => {
       track.plot.paint = (p) => track.paint(p, clock);
-      track.plot.stale = true;
     });
     const grips = tracks.map((track) => grip(track.plot, {
       label: "Where particles are released", kind: "pin", moved: (start, how) => context.set({start, at: -1}, how),
     }));
-    let clock = 0, playing = false, frame = 0, before = 0, over = null, key = "", timer = 0, said = "";
+    let clock = 0, playing = false, frame = 0, before = 0, over = null, key = "", timer = 0, said = "", told = 0;
 
     // The player
     const total = () => Math.max(1, ...live().map((track) => (track.over ? track.last : Math.max(track.last, context.state.evaluations))));
@@ -228,6 +248,9 @@ export default {
       clock = Math.max(0, Math.min(total(), to));
       scrub.set(clock / total());
       for (const track of live()) { track.plot.refresh(); track.tell(clock, context.state.n); }
+      const now = performance.now();
+      if (playing && now - told < 150) return;   // words and curves need not follow every frame
+      told = now;
       distances.show(curves());
       tell();
     }
@@ -333,7 +356,18 @@ export default {
       });
     }
 
-    function release(state) {
+    /* A network that nobody trained for this density yet learns before the particles are released. */
+    async function learned(state, signal) {
+      if (state.method !== "energy" && state.method !== "network") return;
+      const {missing} = await post("/api/field", {density: chosen(state), method: state.method, run: state.run, n: 2, fine: 2}, {signal});
+      if (missing !== "network") return;
+      for await (const line of stream("/api/field/train", {density: chosen(state), kind: state.method, run: state.run}, {signal})) {
+        if (line.kind === "failed") throw new Error(line.message);
+        for (const track of live()) track.where.textContent = `The network learns: step ${line.step} of ${line.steps}.`;
+      }
+    }
+
+    async function release(state) {
       over?.abort();
       over = new AbortController();
       pause();
@@ -350,6 +384,13 @@ export default {
       scrub.set(0);
       finished();
       const {signal} = over;
+      try {
+        await learned(state, signal);
+      } catch (error) {
+        if (error.name !== "AbortError") context.fail(error);
+        return;
+      }
+      if (signal.aborted) return;
       for (const track of live()) follow(track, bodyOf(state, track.sampler), signal);
     }
 
@@ -386,10 +427,9 @@ export default {
         n.set(state.n);
         from.set(state.from);
         seed.set(state.seed);
-        const fixed = [state.a, state.b].some((each) => known(parse(each)?.id ?? "")?.fixed);
-        sigma.element.hidden = !fixed;
-        hint.textContent = live().some((track) => track.sampler && !known(parse(track.sampler)?.id ?? "")?.fixed) || !fixed
-          ? "Lines: the particles on their way. Dots: the ends of walks that were given only so many evaluations." : "Lines: the particles on their way.";
+        const fixed = [state.a, state.b].filter(Boolean).map((each) => Boolean(known(parse(each)?.id ?? "")?.fixed));
+        sigma.element.hidden = !fixed.includes(true);
+        hint.textContent = `Lines: the particles on their way.${fixed.includes(false) ? " Dots: the ends of walks that were given only so many evaluations." : ""}`;
         grips.forEach((each) => { each.element.hidden = state.from !== "point"; each.set(state.start); });
         const wanted = JSON.stringify([bodyOf(state, state.a), state.b]);
         if (wanted !== key) {

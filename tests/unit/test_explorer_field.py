@@ -133,7 +133,9 @@ def test_a_network_learns_while_one_waits_and_an_energy_has_no_curl(kind):
 def test_training_is_streamed_and_then_drawn(page, monkeypatch):
     monkeypatch.setattr(learned, "STEPS", 20)
     body = {"density": {"name": "checkerboard"}, "method": "network", "n": 2, "fine": 2}
-    assert page.post("/api/field", json=body).json() == {"missing": "network"}
+    untrained = page.post("/api/field", json=body).json()
+    assert untrained["missing"] == "network"
+    assert unpacked(untrained["log_density"]).shape == (4,)
     answer = page.post("/api/field/train", json={"density": {"name": "checkerboard"}, "kind": "network"})
     assert answer.headers["content-type"].startswith("application/x-ndjson")
     assert json.loads(answer.text.splitlines()[-1])["step"] == 20

@@ -47,15 +47,20 @@ def drawn(held: Held, wanted: FieldRequest) -> dict[str, Any]:
     x, fine = lattice(wanted.n), lattice(wanted.fine)
     with torch.no_grad():
         s = score(x)
-        log_density = held.density(wanted.density, wanted.run).log_density(fine, 1.0, wanted.sigma)
     return {
         "half": HALF,
         "score": packed(s),
         "largest": float(s.norm(dim=1).max()),
-        "log_density": packed(log_density),
+        "log_density": ground(held, wanted),
         "map": None if wanted.show == "density" else packed(_mapped(wanted.show, score, truth, fine)),
         "fisher": None if wanted.method == "exact" else _estimate(fisher(held, wanted)),
     }
+
+
+def ground(held: Held, wanted: FieldRequest) -> dict[str, Any]:
+    """log p_σ on the fine lattice, packed."""
+    with torch.no_grad():
+        return packed(held.density(wanted.density, wanted.run).log_density(lattice(wanted.fine), 1.0, wanted.sigma))
 
 
 def missing(held: Held, wanted: FieldRequest) -> str | None:

@@ -54,8 +54,10 @@ def tables(sent: TableRequest, request: Request) -> dict[str, Any]:
 
 @router.post("/field")
 def field(wanted: FieldRequest, request: Request) -> dict[str, Any]:
-    """The field, the density under it, and a map; or {"missing": …} where the page must first train a network or send a table."""
+    """The field, the density under it, and a map; or what is missing: a network to train, a table to send."""
     missing = fields.missing(held(request), wanted)
+    if missing == "network":
+        return {"missing": missing, "log_density": fields.ground(held(request), wanted)}
     return {"missing": missing} if missing else fields.drawn(held(request), wanted)
 
 

@@ -65,8 +65,12 @@ export default {
       density: chosen(state), method: state.method, sigma: state.sigma, width: state.width, run: state.run, show: state.show, n: N, fine: FINE,
     });
     const server = latest("/api/field", (answer, asked, more) => {
-      if (answer.missing === "network" && !more && !training) learn(context.state);
       if (answer.missing === "table" && !more) resend(context.state);
+      if (answer.missing === "network" && !training) {   // nobody knows anything yet: arrows of no length over the density
+        shown = {score: new Float32Array(2 * N * N), logDensity: unpack(answer.log_density), n: N, fine: FINE, show: "density"};
+        plot.refresh();
+        if (!more) learn(context.state);
+      }
       if (answer.missing || moved) return;
       shown = {
         score: unpack(answer.score), logDensity: unpack(answer.log_density), map: answer.map && unpack(answer.map),
@@ -265,6 +269,7 @@ export default {
         width.set(state.width);
         ofMixture.hidden = state.density !== "mixture";
         ofTable.hidden = state.density !== "table";
+        first.element.hidden = second.element.hidden = !state.table;
         width.element.hidden = state.method !== "kernel";
         run.element.hidden = state.method !== "run" && state.density !== "run";
         run.set(state.run || (planar.find((each) => each.name === context.about.run) ?? planar[0])?.name || "");

@@ -91,6 +91,15 @@ def test_half_a_digit_drawn_by_mouse_is_completed_several_ways(visit):
     until(page, "document.querySelector('.tiles').getAttribute('aria-label').includes('as 7, 7, 7')", 60)
 
 
+def test_four_completions_come_soon(visit):
+    page = visit("/#/images?part=completing&label=none")
+    done(page)
+    again(page, lambda: page.get_by_role("button", name="Other completions").click())
+    seconds = float(numbers(page)["Time"].split()[0])
+    print(f"4 completions of 20 steps in {seconds:.2f} s")
+    assert seconds < 20, "2 on a quiet machine of two cores"
+
+
 def test_a_drawing_by_keys_alone(visit):
     page = visit("/#/images?part=completing&label=none&n=1&steps=6&region=ink")
     done(page)

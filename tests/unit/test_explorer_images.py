@@ -167,6 +167,8 @@ def test_what_cannot_be_drawn_or_known_is_told():
         ("forming", {"steps": 0}, "greater than or equal to 1"),
         ("forming", {"n": 99}, "less than or equal to 16"),
         ("forming", {"sampler": "Hein()"}, "did you mean 'Heun'"),
+        ("forming", {"sampler": "Langevin()"}, "down the noise levels"),
+        ("forming/code", {"sampler": "Langevin()"}, "down the noise levels"),
         ("forming", {"weight": -1}, "greater than or equal to 0"),
         ("completion", {"drawing": "AA"}, "are 392"),
         ("completion", {"region": "middle"}, "'top'"),

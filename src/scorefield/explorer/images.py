@@ -106,6 +106,7 @@ async def path(wanted: PathRequest, request: Request) -> Response:
 def forming_code(wanted: FormingRequest, request: Request) -> dict[str, Any]:
     """The lines that draw the same images."""
     found = pictured(request.app.state.held, wanted.run)
+    found.named(wanted.sampler, wanted.steps)
     changed = f"weight={wanted.weight!r}, steps={wanted.steps}"
     if wanted.sampler:
         changed += f", times=None, sampler=named({wanted.sampler!r})"

@@ -27,6 +27,7 @@ from ..models import Denoiser
 from ..recipes.drawing import Drawing
 from ..recipes.pictures import are_images
 from ..samplers import Ancestral, Sampler, State
+from ..samplers.langevin import Static
 from ..samplers.named import sampler as named
 from ..sampling import walk
 from .canvas import Image, Images, bytes_of, noisy_bytes
@@ -65,9 +66,17 @@ class Pictured:
         return {"label": self.drawing.labels(n, seed, label)}
 
     def named(self, text: str, steps: int) -> tuple[Sampler | None, Float[Tensor, "times"] | None]:
-        """(sampler, grid) by name; "" is the run's own. Raises: UnknownNameError, RangeError as `samplers.named.sampler`."""
+        """(sampler, grid) by name; "" is the run's own.
+
+        Raises: UnknownNameError, RangeError as `samplers.named.sampler`, and for one that walks at one noise level.
+        """
         if text:
-            return named(text), None
+            chosen = named(text)
+            if isinstance(chosen, Static):
+                raise RangeError(
+                    f"sampler {text}: it walks in one score, and images come down the noise levels; try Heun()."
+                )
+            return chosen, None
         own = self.drawing
         return own.sampler, own.times if own.steps == steps else None
 

@@ -1,5 +1,6 @@
 """The routes of the exercises: the questions, and after an answer was committed, the reveal."""
 
+from functools import lru_cache
 from typing import Any
 
 from fastapi import APIRouter
@@ -7,6 +8,7 @@ from fastapi import APIRouter
 from ..snippets import Snippet
 from ..wire import Wire
 from . import EXERCISES, find
+from .base import Shown
 
 router = APIRouter(prefix="/api/exercises")
 
@@ -31,7 +33,7 @@ def reveal(key: str, sent: AnswerRequest) -> dict[str, Any]:
     ``right`` and ``agrees`` are about the dial's own place.
     """
     exercise = find(key)
-    own = exercise.shown()
+    own = _own(key)
     shown = own if sent.value is None else exercise.shown(sent.value)
     return {
         **shown.plain(),
@@ -49,3 +51,9 @@ def code(key: str) -> dict[str, Any]:
     """The lines that print the first number of the reveal."""
     exercise = find(key)
     return Snippet(exercise.code, exercise.formula, (exercise.source,)).plain()
+
+
+@lru_cache(maxsize=64)
+def _own(key: str) -> Shown:
+    """The reveal with the dial at its own place: the same for everybody."""
+    return find(key).shown()

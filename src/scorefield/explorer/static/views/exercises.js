@@ -34,7 +34,7 @@ export default {
     const card = node("article", {className: "lesson"});
     root.replaceChildren(node("div", {className: "course"}, contents, card));
     let shown = null;      // {key, answer, gallery, …} of what stands on the card
-    let over = null, timer = 0;
+    let over = null, next = null, busy = false, timer = 0;
 
     const find = (key) => all.find((each) => each.key === key) ?? all[0];
     const go = (key) => context.set({exercise: key, answer: marks[key]?.answer ?? "", at: ""}, {commit: true});
@@ -107,10 +107,21 @@ export default {
       context.set({answer: String(Number(given.toPrecision(6))), at: ""}, {commit: true});
     }
 
-    /* The reveal for the state's answer, with the dial where the state says. */
+    /* The reveal for the state's answer, with the dial where the state says. While one is computed the next waits, and only the
+       last of them is asked for, so that a dial that is dragged does not leave a queue behind. */
     async function look(exercise, state) {
-      const mine = shown;
-      over?.abort();
+      next = {exercise, state, mine: shown};
+      if (busy) return;
+      busy = true;
+      while (next) {
+        const now = next;
+        next = null;
+        if (now.mine === shown) await reveal(now);
+      }
+      busy = false;
+    }
+
+    async function reveal({exercise, state, mine}) {
       over = new AbortController();
       mine.reveal.hidden = false;
       mine.reveal.setAttribute("aria-busy", "true");
@@ -128,7 +139,10 @@ export default {
           context.announce(`${found.agrees ? "Right." : "Not quite."} ${found.why}`);
         }
       } catch (error) {
-        if (error.name !== "AbortError" && shown === mine) { context.fail(error); mine.reveal.hidden = true; }
+        if (error.name !== "AbortError" && shown === mine) {
+          context.fail(error);
+          mine.reveal.hidden = mine.gallery === null;
+        }
       } finally {
         mine.reveal.removeAttribute("aria-busy");
       }
@@ -148,9 +162,9 @@ export default {
         (value, how) => context.set({at: String(Number(value.toPrecision(4)))}, how));
       mine.dial = dial;
       mine.numbers = node("tbody");
-      const next = all[all.findIndex(({key}) => key === exercise.key) + 1];
+      const following = all[all.findIndex(({key}) => key === exercise.key) + 1];
       const onward = node("div", {className: "row"});
-      if (next) onward.append(button(`Next: ${next.title}`, () => { go(next.key); card.querySelector("h2").focus(); scrollTo(0, 0); }, {kind: "strong"}).element);
+      if (following) onward.append(button(`Next: ${following.title}`, () => { go(following.key); card.querySelector("h2").focus(); scrollTo(0, 0); }, {kind: "strong"}).element);
       onward.append(button("Answer again", () => context.set({answer: "", at: ""}, {commit: true})).element);
       if (found.link) onward.append(node("a", {className: "onward", href: found.link, text: "Go on in the live view"}));
       const {paper, text: cited} = found.source;
@@ -181,7 +195,7 @@ export default {
         shown.dial?.set(state.at === "" ? exercise.dial.value : Number(state.at));
         timer = setTimeout(() => look(exercise, state), shown.gallery ? 60 : 0);
       },
-      unmount() { clearTimeout(timer); over?.abort(); shown?.gallery?.stop(); },
+      unmount() { clearTimeout(timer); next = null; over?.abort(); shown?.gallery?.stop(); },
     };
   },
 };

@@ -61,7 +61,7 @@ export const between = {
       },
       paint() { for (const each of [...flow, ...straight, ...near, ...noises, ...first.thumbs, ...second.thumbs, large]) each.paint(); },
       numbers: () => [
-        ["There and back", found.error.toPrecision(2), "root mean square change of the two ends, in pixels from −1 to 1: the error of the solver"],
+        ["There and back", found.error.toPrecision(2), "root mean square change of the two ends, in pixels from −1 to 1; a few-step model is no flow, and has no way back"],
         ...(found.distances ? [["Nearest training image", found.distances.join(", "), `distance along the way; held-out digits have ${found.usual} in the median`]] : []),
         ["Time", `${seconds.toFixed(2)} s`, "up, and down again"],
       ],

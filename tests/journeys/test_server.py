@@ -370,3 +370,29 @@ def test_nobody_at_an_address_is_an_error_of_the_system():
     with Client("http://localhost:9", retries=1) as nobody, pytest.raises(OSError, match="refused"):
         nobody.samples()
     assert not Client("http://localhost:9").ready()
+
+
+@pytest.mark.slow
+def test_an_exported_graph_computes_the_same_and_only_for_its_own_run(tmp_path, capfd):
+    from scorefield import export
+    from scorefield.cli import main
+
+    served = Served.open("digits-fast")
+    export.export(
+        served.model,
+        tmp_path / "out",
+        how=served.drawing,
+        shape=served.shape,
+        scaling=served.scaling,
+        run="digits-fast",
+    )
+    graph = tmp_path / "out" / "denoiser.onnx"
+    wanted = served.scaling.to_data(served.drawing.sample(served.model, 4, shape=served.shape, seed=2)).numpy()
+    with serving("digits-fast", "--onnx", graph, "--threads", 1) as server, server.client() as client:
+        found = client.samples(4, seed=2).x
+        np.testing.assert_allclose(found, wanted, atol=0.05)
+        np.testing.assert_array_equal(client.samples(1, seed=2, first=3).x, found[3:])
+    with pytest.raises(SystemExit) as stop:
+        main(["serve", "digits", "--port", "0", "--onnx", str(graph)])
+    assert stop.value.code == 2
+    assert "other weights" in capfd.readouterr().err

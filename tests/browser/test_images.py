@@ -56,7 +56,8 @@ def test_digits_form_step_by_step_beside_what_the_model_predicts(visit):
     assert pixels(page, ".card .twin canvas") != end
     page.evaluate("window.steps = 0")
     page.evaluate(
-        "new MutationObserver(() => { window.steps += 1; }).observe(document.querySelector('.tiles'), {attributeFilter: ['aria-label']})"
+        "new MutationObserver(() => { window.steps += 1; })"
+        ".observe(document.querySelector('.tiles'), {attributeFilter: ['aria-label']})"
     )
     page.get_by_role("button", name="Play").click()
     until(page, "document.querySelector('.tiles').getAttribute('aria-label').includes('step 20 of 20')")

@@ -1,8 +1,10 @@
 """Images in a real browser: forming, a drawing by mouse and by keys that the model completes, the way between two, and links."""
 
 import pytest
+import torch
 
 from conftest import link, pixels, ready, until, violations
+from scorefield.explorer import canvas
 
 DONE = ".sheet[data-state=done]"
 
@@ -160,6 +162,26 @@ def test_leaving_ends_the_stream(visit):
     page.click("#views a[data-view=sources]")
     page.wait_for_selector(".facts")
     ready(page)
+
+
+@pytest.mark.parametrize("region", ["top", "bottom", "left", "right", "ink"])
+def test_what_the_sheet_veils_is_what_the_server_completes(visit, region):
+    image = torch.rand(1, 28, 28, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    image = torch.where(torch.rand(image.shape, generator=torch.Generator().manual_seed(2)) < 0.05, image, -1.0)
+    text = canvas.written(image)
+    levels = canvas.read(text, (1, 28, 28))
+    page = visit("/#/sources")
+    drawn = """async ([text, side, shares]) => {
+        const {decode, encode} = await import("/lib/pixels.js"), {region} = await import("/views/images/completing.js");
+        const levels = decode(text, 784);
+        return {again: encode(levels), levels: [...levels], known: shares.map((share) => [...region(side, share, levels, 28, 28)])};
+    }"""
+    shares = [0.1, 0.25, 0.375, 0.5, 0.55, 0.9]
+    found = page.evaluate(drawn, [text, region, shares])
+    assert found["again"] == text
+    assert (torch.tensor(found["levels"]) * 2 - 1 - levels.flatten()).abs().max() < 1e-6
+    for share, known in zip(shares, found["known"]):
+        assert known == canvas.known(levels, region, share)[0].int().flatten().tolist(), share
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -51,23 +51,6 @@ export const completing = {
       node("div", {className: "examples", role: "group", "aria-label": "Examples"}, ...thumbs.map(({press}) => press)),
     );
 
-    /* What is known of the sheet, as canvas.py has it; the ink with the pixels about it. */
-    function region({region: side, share}, levels) {
-      const known = new Uint8Array(size);
-      for (let k = 0; k < size; k += 1) {
-        const i = k % width, j = Math.floor(k / width);
-        if (side === "ink") {
-          for (let b = Math.max(0, j - 1); b <= Math.min(height - 1, j + 1); b += 1) {
-            for (let a = Math.max(0, i - 1); a <= Math.min(width - 1, i + 1); a += 1) if (Math.round(15 * levels[b * width + a]) / 7.5 - 1 > -0.75) known[k] = 1;
-          }
-        } else {
-          const line = {top: j, bottom: height - 1 - j, left: i, right: width - 1 - i}[side];
-          known[k] = line < even(share * (side === "top" || side === "bottom" ? height : width)) ? 1 : 0;
-        }
-      }
-      return known;
-    }
-
     function lay(n) {
       made = Array.from({length: n}, () => {
         const one = {picture: tile(), near: tile(), caption: node("p", {className: "caption"})};
@@ -106,7 +89,7 @@ export const completing = {
         if (pad) {
           const levels = state.drawing ? decode(state.drawing, size) : model.levels[state.example];
           if (encode(pad.levels) !== encode(levels)) pad.set(levels);
-          pad.known(region(state, levels));
+          pad.known(region(state.region, state.share, levels, width, height));
         }
         thumbs.forEach(({press}, k) => press.setAttribute("aria-pressed", String(!state.drawing && k === state.example)));
       },
@@ -129,6 +112,24 @@ export const completing = {
     };
   },
 };
+
+/* What is known of a sheet, as canvas.py has it: a side, or the ink with the pixels about it. */
+export function region(side, share, levels, width, height) {
+  const known = new Uint8Array(width * height), inked = levels.map((v) => Math.round(15 * v) / 7.5 - 1 > -0.75);
+  for (let j = 0; j < height; j += 1) {
+    for (let i = 0; i < width; i += 1) {
+      if (side !== "ink") {
+        const line = {top: j, bottom: height - 1 - j, left: i, right: width - 1 - i}[side];
+        known[j * width + i] = line < even(share * (side === "top" || side === "bottom" ? height : width)) ? 1 : 0;
+      } else {
+        for (let b = Math.max(0, j - 1); b <= Math.min(height - 1, j + 1); b += 1) {
+          for (let a = Math.max(0, i - 1); a <= Math.min(width - 1, i + 1); a += 1) if (inked[b * width + a]) known[j * width + i] = 1;
+        }
+      }
+    }
+  }
+  return known;
+}
 
 /* Python's round: halves go to the even number. */
 const even = (v) => (Math.abs(v % 1 - 0.5) < 1e-9 ? 2 * Math.round(v / 2) : Math.round(v));

@@ -22,8 +22,9 @@ SHOTS = [
     ("field-error", "#/field?density=moons&method=kernel&sigma=0.4&show=error", "middle", "light"),
     ("point-light", "#/point?density=moons&at=-0.2,0.1&sigma=0.6&sources=80", "wide", "light"),
     ("point-dark", "#/point?sigma=0.9", "middle", "dark"),
-    ("walk-light", "#/walk", "wide", "light"),
-    ("train-dark", "#/train", "wide", "dark"),
+    ("walk-light", "#/walk?density=moons&at=42", "wide", "light"),
+    ("walk-dark", "#/walk?a=Langevin(size=0.15)&b=Langevin(size=0.24)&evaluations=200&at=34", "wide", "dark"),
+    ("train-dark", "#/train?stands=300.330.600", "wide", "dark"),
     ("images-light", "#/images?part=completing&label=none", "wide", "light"),
     ("images-dark", "#/images?part=between", "middle", "dark"),
     ("exercises-dark", "#/exercises?exercise=gaussian&answer=1", "wide", "dark"),
@@ -66,7 +67,7 @@ def main(wanted: list[str]) -> None:
                 page.goto(f"{address}/{link}")
                 settled(page)
                 if name.startswith("train"):
-                    page.get_by_role("button", name="Train", exact=True).click()
+                    page.wait_for_selector("#view[data-training=paused]", timeout=60_000)
                 if name.startswith(("walk", "train", "images")):
                     page.wait_for_timeout(9000)  # a stream is read to its end
                 page.evaluate("scrollTo(0, 0)")

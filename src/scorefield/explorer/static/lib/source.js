@@ -1,10 +1,10 @@
-/* What a walk or a training is about: a density, and how its score is obtained, as parameters, controls and a request. */
+/* What a field, a walk or a training is about: a density, and how its score is obtained, as parameters, controls and a request. */
 
 import {node, select} from "./controls.js";
 import {choice, rows, text} from "./state.js";
 
-const DENSITIES = [["mixture", "Mixture of Gaussians"], ["moons", "Moons"], ["rings", "Rings"], ["spirals", "Spirals"], ["checkerboard", "Checkerboard"]];
-const METHODS = [["exact", "Exact, in closed form"], ["kernel", "Kernel, from 300 points"], ["energy", "Energy network"], ["network", "Denoising network"], ["run", "A trained run"]];
+export const DENSITIES = [["mixture", "Mixture of Gaussians"], ["moons", "Moons"], ["rings", "Rings"], ["spirals", "Spirals"], ["checkerboard", "Checkerboard"]];
+export const METHODS = [["exact", "Exact, in closed form"], ["kernel", "Kernel, from 300 points"], ["energy", "Energy network"], ["network", "Denoising network"], ["run", "A trained run"]];
 
 export const source = {
   density: choice("mixture", [...DENSITIES.map(([name]) => name), "table", "run"]),
@@ -15,6 +15,7 @@ export const source = {
   run: text(""),
 };
 
+/* The density of a state as the server wants it. */
 export const chosen = (state) => ({
   name: state.density,
   ...(state.density === "mixture" && {modes: state.modes.map(([x, y, std, weight]) => ({x, y, std: Math.max(0.05, std), weight: Math.max(0.01, weight)}))}),

@@ -84,12 +84,12 @@ export default {
       tracks.forEach((track) => track.plot.stop());
       tracks = names.map((name) => {
         const [, words, formula, colour] = OBJECTIVES.find(([id]) => id === name);
-        const heading = node("h2", {className: "name swatch", text: words});
+        const heading = node("h2", {className: "name swatch", text: words}, node("span", {className: "formula-small", text: formula}));
         heading.style.setProperty("--key", `var(--${colour})`);
-        const where = node("p", {className: "where", text: "Not begun."}), says = node("p", {className: "says", text: formula});
+        const where = node("p", {className: "where", text: "Not begun."});
         const element = node("div", {className: "walker"}, heading);
         const plot = new Plot(element, {label: `The field of ${words}`});
-        element.append(where, says);
+        element.append(where);
         const track = {name, words, colour, element, plot, where, vectors: null, curve: [], now: null, failed: null};
         plot.paint = (p) => field(p, track.vectors, track.vectors && truth);
         return track;
@@ -148,7 +148,9 @@ export default {
         ] : []),
       );
       const best = measured && [...list].sort((a, b) => a.now.fisher.value - b.now.fisher.value);
-      const equal = {seconds: `${Math.max(...list.map((track) => track.now.seconds)).toFixed(1)} seconds each`, evaluations: `${Math.round(Math.max(...list.map((track) => track.now.evaluations)))} evaluations each`, steps: `${Math.max(...list.map((track) => track.now.steps))} steps each`}[context.state.cost];
+      const spent = list.map((track) => track.now[context.state.cost]), most = Math.max(...spent);
+      const unit = {seconds: `${most.toFixed(1)} seconds`, evaluations: `${Math.round(most)} evaluations`, steps: `${most} steps`}[context.state.cost];
+      const equal = Math.min(...spent) > 0.9 * most ? `${unit} each` : `up to ${unit}`;
       if (best && best[0].now.steps === 0) summary.textContent = "All start from a score of zero everywhere.";
       else if (best && best.length > 1) {
         const others = best.slice(1).map((track) => `${track.words} ${track.now.fisher.value.toPrecision(2)}`).join(", ");

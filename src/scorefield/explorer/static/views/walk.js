@@ -198,6 +198,12 @@ export default {
     }));
     let clock = 0, playing = false, frame = 0, before = 0, over = null, key = "", timer = 0, said = "", told = 0;
 
+    /* A sampler's title; with its side, where both have the same. */
+    const titleOf = (track) => {
+      const title = titled(track.sampler), twins = live().filter((each) => titled(each.sampler) === title).length > 1;
+      return twins ? `${title}, ${track === tracks[0] ? "left" : "right"}` : title;
+    };
+
     // The player
     const total = () => Math.max(1, ...live().map((track) => (track.over ? track.last : Math.max(track.last, context.state.evaluations))));
     const scrub = slider("Evaluations", {min: 0, max: 1, value: 0, format: (v) => `${Math.round(v * total())} of ${total()}`}, (v, {commit}) => {
@@ -267,9 +273,7 @@ export default {
     function curves() {
       const list = [], floors = [];
       for (const track of live()) {
-        const name = titled(track.sampler), same = live().length > 1 && titled(live()[0].sampler) === titled(live()[1].sampler);
-        const words = same ? `${name}, ${track === tracks[0] ? "left" : "right"}` : name;
-        list.push({name: words, colour: track.colour, width: 2, points: track.frames.filter((f) => f.distance && f.evaluations > 0).map((f) => [f.evaluations, f.distance.value])});
+        list.push({name: titleOf(track), colour: track.colour, width: 2, points: track.frames.filter((f) => f.distance && f.evaluations > 0).map((f) => [f.evaluations, f.distance.value])});
         list.push({colour: track.colour, width: 1, dash: [2, 4], dots: true, points: track.rungs.filter((r) => r.distance).map((r) => [r.evaluations, r.distance.value])});
       }
       const end = live().find((track) => track.end)?.end;
@@ -279,7 +283,7 @@ export default {
     }
 
     function tell() {
-      const now = live().map((track) => [titled(track.sampler), track.distance(clock), track]);
+      const now = live().map((track) => [titleOf(track), track.distance(clock), track]);
       if (now.some(([, distance]) => !distance)) return;
       const end = live().find((track) => track.end)?.end, gone = now.filter(([, , track]) => track.exploded && clock >= track.last - 1e-6);
       const parts = now.filter(([, , track]) => !gone.some(([, , each]) => each === track)).map(([name, {value}]) => `${name} stands ${value.toPrecision(2)} from the target`);
@@ -296,7 +300,7 @@ export default {
 
     function finished() {
       const list = live();
-      headings.replaceChildren(node("th", {scope: "col", text: "Measure"}), ...list.map((track, k) => node("th", {scope: "col", text: `${titled(track.sampler)}${list.length > 1 ? (k ? " (right)" : " (left)") : ""}`})), node("th", {scope: "col", className: "meaning", text: "Meaning"}));
+      headings.replaceChildren(node("th", {scope: "col", text: "Measure"}), ...list.map((track) => node("th", {scope: "col", text: titleOf(track)})), node("th", {scope: "col", className: "meaning", text: "Meaning"}));
       const row = (name, of, meaning) => node("tr", {}, node("th", {scope: "row", text: name}), ...list.map((track) => node("td", {text: of(track)})), node("td", {className: "meaning", text: meaning}));
       const gone = "exploded", of = (name) => (track) => (track.exploded ? gone : track.end ? estimate(track.end[name]) : "…");
       body.replaceChildren(
@@ -309,7 +313,7 @@ export default {
         row("Target", (track) => (known(parse(track.sampler)?.id ?? "")?.fixed ? `density + noise ${context.state.sigma}` : "density"), "what the walk should end in"),
       );
       if (!list.every((track) => track.over)) return;
-      const words = list.map((track) => (track.exploded ? `${titled(track.sampler)} exploded at step ${track.exploded.step}. ${track.plan.says}` : track.end ? `${titled(track.sampler)} ended ${track.end.distance.value.toPrecision(2)} from the target.` : "")).join(" ");
+      const words = list.map((track) => (track.exploded ? `${titleOf(track)} exploded at step ${track.exploded.step}. ${track.plan.says}` : track.end ? `${titleOf(track)} ended ${track.end.distance.value.toPrecision(2)} from the target.` : "")).join(" ");
       if (words !== said) context.announce(words);
       said = words;
     }

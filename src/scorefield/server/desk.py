@@ -117,7 +117,6 @@ class Desk:
         self.closed = False
         self.rate: float | None = None
         self.work = 0.0
-        self.accepted = 0
         self.retried = 0
         self._arrived = asyncio.Event()
         self._numbers = count()
@@ -134,7 +133,6 @@ class Desk:
         ticket.pieces.append((0, ticket.n))
         self.work += ticket.cost
         self.waiting.append(ticket)
-        self.accepted += 1
         self._arrived.set()
 
     @property

@@ -69,7 +69,7 @@ def unpacked(words: bytes | bytearray, numbers: bytes | bytearray) -> Message:
             kind, count = np.dtype(dtype).newbyteorder("<"), math.prod(shape)
             arrays[name] = np.frombuffer(numbers, kind, count, place).reshape(shape)
             place += count * kind.itemsize
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise DataError(f"message of {len(numbers)} numbers: its header does not describe it.") from error
     return header, arrays
 

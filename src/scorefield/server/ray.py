@@ -45,7 +45,8 @@ def deployment(
     class Replica:
         """One application; Ray sends it requests."""
 
-    return Replica.bind()
+    replica: Any = Replica
+    return replica.bind()
 
 
 def app(arguments: dict[str, str]) -> "Application":

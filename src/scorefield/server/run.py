@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import logging
 import os
 import signal
@@ -23,6 +24,7 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, gate: Gate, drain: float):
         super().__init__(config)
         self.gate, self.drain = gate, drain
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._draining: asyncio.Task[None] | None = None
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -30,16 +32,14 @@ class Server(uvicorn.Server):
         desk = self.gate.pool.desk
         if desk.closed or self._loop is None:
             super().handle_exit(sig, frame)
-            return
-        desk.closed = True
-        self._loop.call_soon_threadsafe(self._begin, signal.Signals(sig).name)
+        else:
+            desk.closed = True
+            self._loop.call_soon_threadsafe(self._begin, signal.Signals(sig).name)
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serves until it is told to stop."""
         self._loop = asyncio.get_running_loop()
         await super().serve(sockets)
-
-    _loop: asyncio.AbstractEventLoop | None = None
 
     def _begin(self, name: str) -> None:
         tell("draining", signal=name, waiting=len(self.gate.pool.desk.waiting))
@@ -54,7 +54,7 @@ class Server(uvicorn.Server):
 
 
 def bound(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises: StorageError where the port is taken, or the host is none of this machine's; RangeError for a port.
+    """A listening socket. Raises: RunError where the port is taken or there is no such host; RangeError for a port.
 
     >>> with bound("localhost", 0) as free:
     ...     free.getsockname()[1] > 0
@@ -80,7 +80,6 @@ def bound(host: str, port: int) -> socket.socket:
         raise RunError(
             f"serve({host}, port={port}): {os.strerror(error.errno or 0)}; choose another --port, or 0."
         ) from error
-    made.set_inheritable(True)
     return made
 
 
@@ -116,6 +115,4 @@ class _Lines(logging.Formatter):
         text = super().format(record)
         if text.startswith("{"):
             return text
-        import json
-
         return json.dumps({"event": record.name, "level": record.levelname.lower(), "message": text})

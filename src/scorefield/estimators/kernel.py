@@ -6,6 +6,7 @@ Sriperumbudur, Fukumizu, Gretton, Hyvärinen and Kumar (2017), JMLR 18(57), theo
 from typing import Any
 
 import numpy as np
+import torch
 
 from .. import closed
 from ..errors import ShapeError
@@ -18,22 +19,24 @@ from .densities import FromEnergy, Standardised
 class KernelExponentialFamily(DensityEstimator):
     """log p = log b + Σ θ_j k(x, z_j) − log Z on standardised columns, b a Gaussian: `closed.KernelExponentialFamily`.
 
-    A nonparametric density for tables of a few columns. ``bandwidth`` is the width of the kernel in median distances between rows,
+        A nonparametric density for tables of a few columns. ``bandwidth`` is the width of the kernel in median distances between rows,
     ``penalty`` is λ; None tries several and takes what rows held out in ``folds`` prefer, so that nothing must be tuned; numbers are
-    for a grid search by `held_out_loss`. ``caution``: kernels must gain so many standard errors over the simplest of ``bases``, or it
-    stays alone. ``kernel`` (`RBF()`, `IMQ()`, `Matern()`, but for its width) and ``basis`` (`Nystrom`, `Fourier`) as in `closed`.
+    for a grid search by `held_out_loss`. ``caution``: kernels must gain so many standard errors over the simplest of ``bases``, or
+    it stays alone. ``kernel`` (`RBF()`, `IMQ()`, `Matern()`, but for its width), ``basis`` (`Nystrom`, `Fourier`) as in `closed`.
 
     Rows that are equal to others, as rounding makes them, are moved by noise of ``floor`` standard deviations, for equal rows have
-    no density. After ``fit``: `model_`, the density of standardised rows; `choice_`, what was chosen; `log_normaliser_` ±
-    `log_normaliser_error_`, found when first asked for. Raises, by ``fit``: RangeError for numbers out of range; DataError for fewer
-    than 5 rows, and for equal ones with floor = 0.
+    no density; so are all rows if columns determine each other. After ``fit``: `model_`, the density of standardised rows;
+    `choice_`, what was chosen; `log_normaliser_` ± `log_normaliser_error_`, found when first asked for. Raises, by ``fit``: RangeError
+    for numbers out of range; DataError for fewer than 5 rows, and with floor = 0 for equal rows and columns that determine each
+    other.
 
     >>> import numpy as np
-    >>> x = np.random.default_rng(0).normal(size=(200, 1)) / 4 + np.repeat([[-1.0], [1.0]], 100, axis=0)
-    >>> model = KernelExponentialFamily().fit(x)
-    >>> low, high = model.score_samples([[0.0], [1.0]])
-    >>> bool(high - low > 2)
-    True
+    import torch
+        >>> x = np.random.default_rng(0).normal(size=(200, 1)) / 4 + np.repeat([[-1.0], [1.0]], 100, axis=0)
+        >>> model = KernelExponentialFamily().fit(x)
+        >>> low, high = model.score_samples([[0.0], [1.0]])
+        >>> bool(high - low > 2)
+        True
     """
 
     def __init__(
@@ -75,8 +78,9 @@ class KernelExponentialFamily(DensityEstimator):
         family = closed.KernelExponentialFamily(**chosen, folds=self.folds, caution=self.caution, seed=seed)
         z = self.scaling_.to_model(x)
         _, group, counts = z.unique(dim=0, return_inverse=True, return_counts=True)
-        twin = (counts[group] > 1)[:, None]
-        self.model_ = family.fit(z + self.floor * twin * normal(z, Streams(seed, range(len(z)))))
+        values = torch.linalg.eigvalsh(z.T @ z)
+        moved = (counts[group] > 1) | (values[0] <= 1e-9 * values[-1])
+        self.model_ = family.fit(z + self.floor * moved[:, None] * normal(z, Streams(seed, range(len(z)))))
         base = self.model_.base
         if not isinstance(base, Gaussian):
             raise ShapeError(

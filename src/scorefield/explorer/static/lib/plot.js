@@ -8,6 +8,7 @@
    Lattices are those of the server: n × n values over [-half, half]², row by row from the bottom. */
 
 import {theme} from "./colour.js";
+import {streamlines} from "./streamlines.js";
 
 export class Plot {
   constructor(parent, {half = 3, label = "", axes = true, ratio = 1} = {}) {
@@ -169,71 +170,8 @@ export class Plot {
     c.restore();
   }
 
-  /* Streamlines of the field interpolated from an n × n lattice, evenly apart: each begins where no other is near. */
-  streamlines(vectors, n, {colour = this.colours.arrow, width = 1.3, apart = 0.2} = {}) {
-    const cells = Math.ceil(2 * this.half / apart), taken = new Int32Array(cells * cells);
-    const cell = (x, y) => {
-      const i = Math.floor((x + this.half) / apart), j = Math.floor((y + this.half) / apart);
-      return i < 0 || j < 0 || i >= cells || j >= cells ? -1 : j * cells + i;
-    };
-    const c = this.draw;
-    c.save();
-    c.strokeStyle = c.fillStyle = colour;
-    c.lineWidth = width;
-    c.lineJoin = "round";
-    let mark = 0;
-    for (let j = 0; j < cells; j += 1) {
-      for (let i = 0; i < cells; i += 1) {
-        if (taken[j * cells + i]) continue;
-        mark += 1;
-        const start = [(i + 0.5) * apart - this.half, (j + 0.5) * apart - this.half];
-        const line = [...this.trace(vectors, n, start, -1, mark, taken, cell).reverse(), start,
-          ...this.trace(vectors, n, start, 1, mark, taken, cell)];
-        if (line.length < 8) continue;
-        c.beginPath();
-        line.forEach(([x, y], k) => c[k ? "lineTo" : "moveTo"](this.x(x), this.y(y)));
-        c.stroke();
-        const middle = Math.min(line.length - 2, Math.floor(line.length * 0.6));
-        this.head(line[middle], line[middle + 1]);
-      }
-    }
-    c.restore();
-  }
-
-  trace(vectors, n, [x, y], sign, mark, taken, cell) {
-    const line = [], h = 0.04 * sign;
-    const along = (u, v) => {
-      const [sx, sy] = bilinear(vectors, n, u, v, this.half), size = Math.hypot(sx, sy);
-      return size > 1e-9 ? [sx / size, sy / size] : null;
-    };
-    let before = cell(x, y), last = null;
-    taken[before] = mark;
-    for (let k = 0; k < 220; k += 1) {
-      const first = along(x, y);
-      const second = first && along(x + 0.5 * h * first[0], y + 0.5 * h * first[1]);
-      if (!second || (last && second[0] * last[0] + second[1] * last[1] < 0)) break;
-      last = second;
-      x += h * second[0];
-      y += h * second[1];
-      const now = cell(x, y);
-      if (now < 0 || (now !== before && taken[now])) break;
-      taken[now] = mark;
-      before = now;
-      line.push([x, y]);
-    }
-    return line;
-  }
-
-  head([x0, y0], [x1, y1], size = 5) {
-    const angle = Math.atan2(this.y(y1) - this.y(y0), this.x(x1) - this.x(x0)), c = this.draw;
-    const x = this.x(x1), y = this.y(y1);
-    c.beginPath();
-    c.moveTo(x + size * 0.6 * Math.cos(angle), y + size * 0.6 * Math.sin(angle));
-    c.lineTo(x + size * Math.cos(angle + 2.5), y + size * Math.sin(angle + 2.5));
-    c.lineTo(x + size * Math.cos(angle - 2.5), y + size * Math.sin(angle - 2.5));
-    c.closePath();
-    c.fill();
-  }
+  /* Streamlines of the field interpolated from an n × n lattice. */
+  streamlines(vectors, n, options) { streamlines(this, vectors, n, options); }
 
   /* One arrow between two places, in the plane's units. */
   arrow([x0, y0], [x1, y1], {colour = this.colours.accent, width = 2.4, size = 9, dash = [], alpha = 1} = {}) {
@@ -335,15 +273,6 @@ const SEGMENTS = {
   5: (above) => (above ? [[L, T], [B, R]] : [[L, B], [R, T]]),
   10: (above) => (above ? [[L, B], [R, T]] : [[L, T], [B, R]]),
 };
-
-/* The field at (x, y) between the points of a lattice. */
-export function bilinear(vectors, n, x, y, half = 3) {
-  const u = Math.min(n - 1.000001, Math.max(0, (x + half) / (2 * half) * (n - 1)));
-  const v = Math.min(n - 1.000001, Math.max(0, (y + half) / (2 * half) * (n - 1)));
-  const i = Math.floor(u), j = Math.floor(v), a = u - i, b = v - j, k = 2 * (j * n + i);
-  return [0, 1].map((d) => (1 - b) * ((1 - a) * vectors[k + d] + a * vectors[k + 2 + d])
-    + b * ((1 - a) * vectors[k + 2 * n + d] + a * vectors[k + 2 * n + 2 + d]));
-}
 
 /* Levels below the maximum of log p at which to draw contours, in nats. */
 export const LEVELS = [0.3, 1, 2, 3, 4.5, 6, 8, 12];

@@ -7,39 +7,22 @@ import {showCode} from "../lib/code.js";
 import {diverging, sequential, shade, theme} from "../lib/colour.js";
 import * as closed from "../lib/densities.js";
 import {grip} from "../lib/handles.js";
-import {LEVELS, Plot, bilinear, legend} from "../lib/plot.js";
-import {choice, number, rows, text} from "../lib/state.js";
+import {LEVELS, Plot, legend} from "../lib/plot.js";
+import {DENSITIES as TOYS, METHODS, chosen, source} from "../lib/source.js";
+import {choice, number} from "../lib/state.js";
+import {bilinear} from "../lib/streamlines.js";
 
-export const DENSITIES = [
-  ["mixture", "Mixture of Gaussians"], ["moons", "Moons"], ["rings", "Rings"], ["spirals", "Spirals"],
-  ["checkerboard", "Checkerboard"], ["table", "Your CSV"],
-];
-const METHODS = [
-  ["exact", "Exact, in closed form"], ["kernel", "Kernel, from 300 points"], ["energy", "Energy network"],
-  ["network", "Denoising network"], ["run", "A trained run"],
-];
+const DENSITIES = [...TOYS, ["table", "Your CSV"]];
 const MAPS = [["density", "Density"], ["speed", "‖s‖"], ["divergence", "div s"], ["curl", "curl s"], ["error", "Error"]];
 const N = 40, FINE = 80;
 
 const parameters = {
-  density: choice("mixture", [...DENSITIES.map(([name]) => name), "run"]),
-  modes: rows([[-1.2, -0.7, 0.3, 1], [1.2, -0.7, 0.3, 1], [0, 1.3, 0.3, 1]], {fill: [0, 0, 0.3, 1], min: -4, max: 4}),
-  table: text(""),
-  columns: text(","),
-  method: choice("exact", METHODS.map(([name]) => name)),
-  run: text(""),
+  ...source,
   width: number(1, {min: 0.1, max: 10}),
   sigma: number(0.3, {min: 0.02, max: 5, digits: 3}),
   show: choice("density", MAPS.map(([name]) => name)),
   lines: choice("arrows", ["arrows", "streamlines", "none"]),
 };
-
-/* The density of a state as the server wants it. */
-export const chosen = (state) => ({
-  name: state.density,
-  ...(state.density === "mixture" && {modes: state.modes.map(([x, y, std, weight]) => ({x, y, std: Math.max(0.05, std), weight: Math.max(0.01, weight)}))}),
-  ...(state.density === "table" && {table: state.table, columns: state.columns.split(",").slice(0, 2)}),
-});
 
 export default {
   id: "field",

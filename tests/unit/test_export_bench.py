@@ -125,10 +125,10 @@ def test_a_missing_package_is_named(run, capsys, monkeypatch):
 
     real = importlib.import_module
 
-    def without(name, *rest):
+    def without(name, package=None):
         if name == "onnxscript":
             raise ImportError("no", name=name)
-        return real(name, *rest)
+        return real(name, package)
 
     monkeypatch.setattr(export.graph.importlib, "import_module", without)
     assert called("export", run) == 1

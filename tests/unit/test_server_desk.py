@@ -171,3 +171,20 @@ async def test_a_closed_desk_takes_nothing_new_and_finishes_the_rest():
     assert refused.value.status == 503
     answered(desk, await desk.next())
     assert early.answer.done()
+
+
+@in_a_loop
+async def test_a_state_is_shown_once_though_its_worker_died():
+    desk = Desk(100, 16)
+    watched = ticket(2, states=asyncio.Queue())
+    desk.accept(watched)
+    first = await desk.next()
+    for step in (0, 1):
+        desk.state(first, step, 1.0 - step / 4, {})
+    desk.lost(first)
+    second = await desk.next()
+    for step in (0, 1, 2):
+        desk.state(second, step, 1.0 - step / 4, {})
+    answered(desk, second)
+    assert [watched.states.get_nowait()[2] for _ in range(watched.states.qsize())] == [0, 1, 2]
+    assert watched.answer.done()

@@ -51,7 +51,7 @@ def serve(
             gate = application(
                 str(run), limits=limits, workers=workers, threads=threads, token=_token(token_file), **how
             )
-            place = f"http://{host}:{listening.getsockname()[1]}"
+            place = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
             typer.echo(f"{run} at {place}, described by {place}/model and {place}/openapi.json; Ctrl-C stops it.")
             serving(gate, listening)
 

@@ -51,6 +51,7 @@ class Ticket:
         self.gone = False
         self.pieces: deque[tuple[int, int]] = deque()
         self.found: dict[int, Arrays] = {}
+        self.shown: dict[int, int] = {}
         self.batches: set[Batch] = set()
         alone = not self.shares or bool(self.common) or self.states is not None
         self.key: Any = id(self) if alone else (self.operation, *sorted(self.options.items()))
@@ -169,9 +170,12 @@ class Desk:
         return batch
 
     def state(self, batch: Batch, step: int, t: float, arrays: Arrays) -> None:
-        """One state of a streamed walk; a reader who is far behind misses some."""
+        """One state of a streamed walk, once, though its worker died and it was walked again; a reader far behind misses some."""
         ticket, start, stop = batch.pieces[0]
-        if ticket.states is not None and not ticket.over and ticket.states.qsize() < WAITING_STATES:
+        if ticket.states is None or ticket.over or step <= ticket.shown.get(start, -1):
+            return
+        ticket.shown[start] = step
+        if ticket.states.qsize() < WAITING_STATES:
             ticket.states.put_nowait((start, stop, step, t, arrays))
 
     def done(self, batch: Batch, header: Mapping[str, Any], arrays: Arrays) -> None:

@@ -151,16 +151,17 @@ def test_the_report_sees_broken_weights(trained, graphs):
             weight.CopyFrom(onnx.numpy_helper.from_array(values, weight.name))
     bad = broken, export.sampler_graph(broken, walk, sf.data.Scaling.identity())
     at = export.noisy(walk, model.noise, data.held_out, None)
-    found = export.compared(
-        graphs[:2], bad, at, export.plain_distance(data.held_out), torch.zeros(300).long(), data.scaling
-    )
+    judged = partial(
+        export.drawn_distance, distance=export.plain_distance(data.held_out), labels=torch.zeros(300).long(),
+        scaling=data.scaling,
+    )  # fmt: skip
+    good = judged(graphs[1])
+    found = export.compared(graphs[:2], bad, at, (good, judged(bad[1])), samples=300)
     assert not found.fine
     assert found.worst > 1.5
     with pytest.raises(ExportError, match="not written"):
         found.require_fine()
-    same = export.compared(
-        graphs[:2], graphs[:2], at, export.plain_distance(data.held_out), torch.zeros(300).long(), data.scaling
-    )
+    same = export.compared(graphs[:2], graphs[:2], at, (good, judged(graphs[1])), samples=300)
     assert same.ratio == same.worst == 1
     assert {level.change for level in same.levels} == {0.0}
     assert not replace(same, bound=0.9).fine
@@ -172,7 +173,7 @@ def test_wrong_bounds_are_refused(graphs, trained):
     with pytest.raises(RangeError, match=r"bound=-1"):
         export.quantised(graphs[0], at, bound=-1.0)
     with pytest.raises(RangeError, match="must be positive"):
-        export.compared(graphs[:2], graphs[:2], at, float, torch.zeros(2).long(), data.scaling, bound=0.0)
+        export.compared(graphs[:2], graphs[:2], at, (sf.metrics.Estimate(1.0, 0.1),) * 2, samples=2, bound=0.0)
     with pytest.raises(RangeError, match="at least 5 calls"):
         export.timed({}, calls=2)
 

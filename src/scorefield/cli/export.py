@@ -25,7 +25,13 @@ def export(
     ] = None,
     opset: Annotated[int, typer.Option(help="version of ONNX's operators")] = 20,
     n: Annotated[int, typer.Option("--n", help="samples that judge int8")] = 2000,
-    added: Annotated[float, typer.Option(help="part that int8 may add to the denoising error at any level")] = 0.5,
+    added: Annotated[
+        float | None,
+        typer.Option(
+            help="part that int8 may add to the denoising error at any level; by default the first of 0.5, 0.2, … 0 that is fine",
+            show_default=False,
+        ),
+    ] = None,
     ratio: Annotated[float, typer.Option(help="largest rise of the Fréchet distance that int8 may cost")] = 1.2,
     out: Annotated[
         Path | None, typer.Option(help="folder to write to; by default in the run's", show_default=False)
@@ -64,7 +70,7 @@ def _weights(word: str, found: trained.Trained, folder: Path, how: Drawing, opse
 
 
 def _int8(
-    run: Path, recipe: str | None, folder: Path, how: Drawing, *, opset: int, n: int, added: float, ratio: float
+    run: Path, recipe: str | None, folder: Path, how: Drawing, *, opset: int, n: int, added: float | None, ratio: float
 ) -> None:
     from .. import export as exporting
 

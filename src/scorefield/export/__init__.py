@@ -7,9 +7,9 @@ from .folders import to_diffusers, to_pt
 from .foreign import Azula, DiffusersUNet, Stepped, Tabulated, flow, turned
 from .graph import denoiser_graph, sampler_graph
 from .importing import Imported, from_diffusers
-from .int8 import Noisy, Quantised, noisy, quantised
+from .int8 import Noisy, Quantised, Quantiser, noisy, quantised
 from .program import Program, draws, program
-from .quality import Quality, compared, plain_distance
+from .quality import Quality, compared, drawn_distance, plain_distance
 from .timing import Timing, timed
 from .writing import Written, export, graphs
 
@@ -25,6 +25,7 @@ __all__ = [
     "Program",
     "Quality",
     "Quantised",
+    "Quantiser",
     "Stepped",
     "Tabulated",
     "Timing",
@@ -33,6 +34,7 @@ __all__ = [
     "compact",
     "compared",
     "denoiser_graph",
+    "drawn_distance",
     "draws",
     "export",
     "flow",

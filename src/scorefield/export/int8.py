@@ -93,40 +93,64 @@ class Quantised:
     harm: dict[str, float]
 
 
-def quantised(denoiser: "ModelProto", data: Sequence[Noisy], *, bound: float = BOUND) -> Quantised:
-    """The denoiser's graph with int8 weights, and int8 arithmetic in as many layers as add at most ``bound`` to the error.
+class Quantiser:
+    """A denoiser's graph and noisy rows; ``within(bound)`` is the graph whose int8 arithmetic adds at most so much to the error.
 
-    ``bound`` is a part of the denoising error |x̂ − x_0|², at the level where it is largest; 0 leaves all activations in float.
-    Raises: RangeError for a negative bound, no data, or a graph without convolutions and linear layers.
+    Calibration and the harm of each layer alone are found once. Raises: RangeError for no data, or a graph without convolutions and
+    linear layers with weights of their own. Use it as a context: it keeps files in a temporary folder.
     """
-    if not 0 <= bound < float("inf") or not data:
-        raise RangeError(f"quantised(bound={bound:g}, {len(data)} levels): bound ≥ 0, and one level of data at least.")
-    known, names = onnx(), _layers(denoiser)
-    if not names:
-        raise RangeError("quantised: the graph has no convolution and no linear layer with weights of its own.")
-    plain = session(denoiser.SerializeToString())
-    answers = [plain.run(None, level.inputs)[0] for level in data]
-    errors = [_mean(answer - level.clean.numpy()) for answer, level in zip(answers, data)]
 
-    with tempfile.TemporaryDirectory() as folder:
-        make = _Maker(denoiser, data, Path(folder))
+    def __init__(self, denoiser: "ModelProto", data: Sequence[Noisy]):
+        self.denoiser, self.data = denoiser, list(data)
+        names = _layers(denoiser)
+        if not names or not data:
+            raise RangeError(
+                f"Quantiser({len(names)} layers, {len(self.data)} levels): a convolution or linear layer with weights of its own "
+                "and one level of data wanted."
+            )
+        self._folder = tempfile.TemporaryDirectory()
+        self._make = _Maker(denoiser, self.data, Path(self._folder.name))
+        plain = session(denoiser.SerializeToString())
+        self._answers = [plain.run(None, level.inputs)[0] for level in self.data]
+        self._errors = [_mean(answer - level.clean.numpy()) for answer, level in zip(self._answers, self.data)]
+        self.alone = {name: self.harm([name]) for name in names}
 
-        def harm(chosen: Sequence[str]) -> float:
-            made = session(make(chosen).SerializeToString())
-            found = [_mean(made.run(None, level.inputs)[0] - answer) for level, answer in zip(data, answers)]
-            return max(added / max(error, 1e-12) for added, error in zip(found, errors))
+    def __enter__(self) -> "Quantiser":
+        return self
 
-        alone = {name: harm([name]) for name in names}
-        order = sorted(names, key=lambda name: alone[name])
+    def __exit__(self, *_: object) -> None:
+        self._folder.cleanup()
+
+    def harm(self, layers: Sequence[str]) -> float:
+        """max over levels of |x̂_int8 − x̂|² / |x̂ − x_0|² with int8 arithmetic in these layers."""
+        made = session(self._make(layers).SerializeToString())
+        found = [_mean(made.run(None, level.inputs)[0] - answer) for level, answer in zip(self.data, self._answers)]
+        return max(added / max(error, 1e-12) for added, error in zip(found, self._errors))
+
+    def within(self, bound: float = BOUND) -> Quantised:
+        """int8 weights everywhere, and int8 arithmetic in the most layers that together do no more harm than ``bound``.
+
+        ``bound`` is a part of the denoising error, at the level where it is largest; 0 leaves all activations in float.
+        Raises: RangeError for a negative bound.
+        """
+        if not 0 <= bound < float("inf"):
+            raise RangeError(f"Quantiser.within(bound={bound:g}): a part of the denoising error, 0 or more, wanted.")
+        order = sorted(self.alone, key=lambda name: self.alone[name])
         low, high = 0, len(order)
         while low < high:  # the most layers that stay within the bound together
             middle = (low + high + 1) // 2
-            low, high = (middle, high) if harm(order[:middle]) <= bound else (low, middle - 1)
-        graph = _integer_weights(make(order[:low]))
-    del graph.metadata_props[:]
-    graph.metadata_props.extend(denoiser.metadata_props)
-    known.checker.check_model(graph)
-    return Quantised(graph, tuple(order[:low]), tuple(reversed(order[low:])), alone)
+            low, high = (middle, high) if self.harm(order[:middle]) <= bound else (low, middle - 1)
+        graph = _integer_weights(self._make(order[:low]))
+        del graph.metadata_props[:]
+        graph.metadata_props.extend(self.denoiser.metadata_props)
+        onnx().checker.check_model(graph)
+        return Quantised(graph, tuple(order[:low]), tuple(reversed(order[low:])), self.alone)
+
+
+def quantised(denoiser: "ModelProto", data: Sequence[Noisy], *, bound: float = BOUND) -> Quantised:
+    """One graph of `Quantiser`, for one bound; arguments and errors as there."""
+    with Quantiser(denoiser, data) as chooser:
+        return chooser.within(bound)
 
 
 class _Maker:

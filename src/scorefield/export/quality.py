@@ -151,17 +151,14 @@ def compared(
     before: tuple["ModelProto", "ModelProto"],
     after: tuple["ModelProto", "ModelProto"],
     data: Sequence[Noisy],
-    distance: Distance,
-    labels: Int[Tensor, "n"],
-    scaling: Scaling,
+    frechet: tuple[Estimate, Estimate],
     *,
+    samples: int,
     bound: float = RATIO,
     error_bound: float = WORST,
-    seed: int = 0,
 ) -> Quality:
-    """Two (denoiser, sampler) pairs of graphs on the same noisy rows and the same draws; ``labels`` say how many samples.
+    """Two (denoiser, sampler) pairs of graphs on the same noisy rows, with what `drawn_distance` says of so many samples of each.
 
-    ``distance`` judges samples in the model's units: `recipes.fidelity` for labelled images, `plain_distance` for other data.
     Raises: RangeError for a bound that is not positive.
     """
     if not bound > 0:
@@ -169,27 +166,21 @@ def compared(
             f"compared(bound={bound:g}): the ratio of Fréchet distances must be positive; 1.2 is the usual."
         )
     asked = [session(pair[0].SerializeToString()) for pair in (before, after)]
-    drawn = [_judged(pair[1], distance, labels, scaling, seed) for pair in (before, after)]
     one, many = (_times(asked, data[-1], n) for n in (1, 64))
     backends = [
-        Backend(len(pair[0].SerializeToString()), one[k], many[k], drawn[k]) for k, pair in enumerate((before, after))
+        Backend(len(pair[0].SerializeToString()), one[k], many[k], frechet[k]) for k, pair in enumerate((before, after))
     ]
     levels = tuple(_level(asked, each) for each in data)
-    return Quality(backends[0], backends[1], levels, len(labels), bound, error_bound)
+    return Quality(backends[0], backends[1], levels, samples, bound, error_bound)
 
 
-def plain_distance(real: Float[Tensor, "m *event"]) -> Distance:
-    """Samples -> the Fréchet distance between Gaussians in the space of the data itself, for data without labels.
-
-    >>> plain_distance(torch.randn(100, 2))(torch.randn(100, 2) + 3).value > 5
-    True
-    """
-    return lambda x: frechet_distance(x.flatten(1), real.flatten(1))
-
-
-def _judged(
-    sampler: "ModelProto", distance: Distance, labels: Int[Tensor, "n"], scaling: Scaling, seed: int
+def drawn_distance(
+    sampler: "ModelProto", distance: Distance, labels: Int[Tensor, "n"], scaling: Scaling, *, seed: int = 0
 ) -> Estimate:
+    """What ``distance`` says of n samples of a seed, drawn by a sampler's graph with these labels, in the model's units.
+
+    `recipes.fidelity` is the distance for labelled images, `plain_distance` for other data.
+    """
     run = session(sampler.SerializeToString())
     noise = sampler.graph.input[0].type.tensor_type.shape.dim
     count, *shape = [each.dim_value for each in noise[1:]]
@@ -202,6 +193,15 @@ def _judged(
         parts.append(scaling.to_model(torch.from_numpy(run.run(None, given)[0])))
     found = distance(torch.cat(parts))
     return Estimate(float(found.value), float(found.error))
+
+
+def plain_distance(real: Float[Tensor, "m *event"]) -> Distance:
+    """Samples -> the Fréchet distance between Gaussians in the space of the data itself, for data without labels.
+
+    >>> plain_distance(torch.randn(100, 2))(torch.randn(100, 2) + 3).value > 5
+    True
+    """
+    return lambda x: frechet_distance(x.flatten(1), real.flatten(1))
 
 
 def _times(asked: Sequence[Any], level: Noisy, n: int) -> list[Timing]:

@@ -14,7 +14,6 @@ from .sources import (
     EDM,
     FREE,
     HYVARINEN,
-    LANGEVIN,
     MOMENTS,
     NCSN,
     PAPERS,
@@ -25,6 +24,7 @@ from .sources import (
     VINCENT,
     Citation,
 )
+from .walks_code import WRITTEN
 
 router = APIRouter(prefix="/api/sources")
 
@@ -51,16 +51,13 @@ FACTS = (
     Fact("point", "Denoised estimate", "E[x₀ | x] = x + σ² ∇log p_σ(x)", TWEEDIE.at("eq. 1.4")),
     Fact("point", "Target and its mean", "E[(x₀ − x)/σ² | x] = ∇log p_σ(x)", VINCENT.at("eq. 11")),
     Fact("point", "Noise and score", "ε̂ = −σ s,   E|ε − ε̂|²", DDPM.at("eq. 12")),
-    Fact("walk", "Langevin", "x ← x + h s(x) + √(2h) z", LANGEVIN.at("eq. 1.3")),
-    Fact("walk", "Annealed Langevin", "h = ε σ² at every level, from large to small", NCSN.at("algorithm 1")),
-    Fact("walk", "Reverse SDE", "dx = (f x − g² s) dt + g dw̄", SDE.at("eq. 6")),
+    *(Fact("walk", kind.__name__, formula, source) for kind, (formula, source) in WRITTEN.items()),
     Fact("walk", "Probability flow", "dx = (f x − ½ g² s) dt", SDE.at("eq. 13")),
-    Fact("walk", "Heun's method", "order 2, two evaluations a step", EDM.at("algorithm 1")),
     Fact("walk", "Relative weights", "invisible to the score between far modes", BLIND.at("section 1")),
     Fact("train", "Exact score matching", "E[½|s|² + div s]", HYVARINEN.at("eq. 4")),
     Fact("train", "Sliced score matching", "E[½(v·s)² + v·∇(v·s)]", SLICED.at("eq. 7")),
     Fact("train", "Denoising score matching", "E ½|s(x + σz) + z/σ|²", VINCENT.at("eq. 11")),
-    Fact("images", "Predicted clean image", "x̂ = E[x₀ | x_t]", EDM.at("eq. 7")),
+    Fact("images", "Predicted clean image", "x̂ = E[x₀ | x_t] = x_t + σ² s", EDM.at("eq. 2–3")),
     Fact("images", "Guidance", "x̂ + w (x̂(label) − x̂)", FREE.at("eq. 6")),
     Fact("images", "Completion, moments", "x̂ + (σ²/α) Jᵀ Aᵀ (s²I + A C Aᵀ)⁻¹ (y − A x̂)", MOMENTS.at("section 4")),
     Fact("images", "Completion, replacement", "x_s ← x_s + A⁺(α_s y + σ_s A z − A x_s)", SDE.at("appendix I.2")),

@@ -187,6 +187,41 @@ REPAINT = Paper(
     "CVPR",
     "arXiv:2201.09865",
 )
+BAOAB = Paper(
+    "B. Leimkuhler, C. Matthews",
+    2013,
+    "Rational construction of stochastic numerical methods for molecular sampling",
+    "Applied Mathematics Research eXpress 2013(1)",
+    "arXiv:1203.5428",
+)
+DEIS = Paper(
+    "Q. Zhang, Y. Chen",
+    2023,
+    "Fast sampling of diffusion models with exponential integrator",
+    "ICLR",
+    "arXiv:2204.13902",
+)
+SOLVER = Paper(
+    "C. Lu, Y. Zhou, F. Bao, J. Chen, C. Li, J. Zhu",
+    2022,
+    "DPM-Solver: a fast ODE solver for diffusion probabilistic model sampling in around 10 steps",
+    "NeurIPS",
+    "arXiv:2206.00927",
+)
+UNIFIED = Paper(
+    "W. Zhao, L. Bai, Y. Rao, J. Zhou, J. Lu",
+    2023,
+    "UniPC: a unified predictor-corrector framework for fast sampling of diffusion models",
+    "NeurIPS",
+    "arXiv:2302.04867",
+)
+PAIR = Paper(
+    "P. Bogacki, L. F. Shampine",
+    1989,
+    "A 3(2) pair of Runge–Kutta formulas",
+    "Applied Mathematics Letters 2(4)",
+    "doi:10.1016/0893-9659(89)90079-7",
+)
 
 PAPERS = (
     HYVARINEN,
@@ -209,4 +244,9 @@ PAPERS = (
     REDUCE,
     MOMENTS,
     REPAINT,
+    BAOAB,
+    DEIS,
+    SOLVER,
+    UNIFIED,
+    PAIR,
 )

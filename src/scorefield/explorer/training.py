@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import torch
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
+from starlette.concurrency import run_in_threadpool
 from torch import Tensor
 
 from ..server.problems import Refused
@@ -78,9 +79,8 @@ def sessions(request: Request) -> Sessions:
 async def train(wanted: TrainRequest, request: Request) -> Response:
     """The contest as lines: start, reports, end. A page has one; a new one ends the one before."""
     known = sessions(request)
-    session = Session(
-        contest(request.app.state.held, wanted), attrgetter(wanted.cost), fields.lattice(wanted.n).float()
-    )
+    found = await run_in_threadpool(contest, request.app.state.held, wanted)
+    session = Session(found, attrgetter(wanted.cost), fields.lattice(wanted.n).float())
     known.add(wanted.page, session)
     return await lines(session.events(), done=partial(known.remove, wanted.page, session))
 

@@ -27,43 +27,7 @@ from . import fields_code, sources, walking
 from .fields import FieldRequest
 from .requests import WalkRequest
 from .snippets import Snippet
-from .sources import Citation, Paper
-
-BAOAB = Paper(
-    "B. Leimkuhler, C. Matthews",
-    2013,
-    "Rational construction of stochastic numerical methods for molecular sampling",
-    "Applied Mathematics Research eXpress 2013(1)",
-    "arXiv:1203.5428",
-)
-DEIS = Paper(
-    "Q. Zhang, Y. Chen",
-    2023,
-    "Fast sampling of diffusion models with exponential integrator",
-    "ICLR",
-    "arXiv:2204.13902",
-)
-SOLVER = Paper(
-    "C. Lu, Y. Zhou, F. Bao, J. Chen, C. Li, J. Zhu",
-    2022,
-    "DPM-Solver: a fast ODE solver for diffusion probabilistic model sampling in around 10 steps",
-    "NeurIPS",
-    "arXiv:2206.00927",
-)
-UNIFIED = Paper(
-    "W. Zhao, L. Bai, Y. Rao, J. Zhou, J. Lu",
-    2023,
-    "UniPC: a unified predictor-corrector framework for fast sampling of diffusion models",
-    "NeurIPS",
-    "arXiv:2302.04867",
-)
-PAIR = Paper(
-    "P. Bogacki, L. F. Shampine",
-    1989,
-    "A 3(2) pair of Runge–Kutta formulas",
-    "Applied Mathematics Letters 2(4)",
-    "doi:10.1016/0893-9659(89)90079-7",
-)
+from .sources import Citation
 
 WRITTEN: dict[type[Sampler], tuple[str, Citation]] = {
     Langevin: ("x ← x + h s(x) + √(2h) z", sources.LANGEVIN.at("eq. 1.3")),
@@ -71,17 +35,20 @@ WRITTEN: dict[type[Sampler], tuple[str, Citation]] = {
         "the same step y, accepted with probability min(1, p(y) q(x|y) / p(x) q(y|x))",
         sources.LANGEVIN.at("section 1.4"),
     ),
-    Underdamped: ("dX = V dτ,   dV = s(X) dτ − γV dτ + √(2γ) dW", BAOAB.at("BAOAB")),
+    Underdamped: ("dX = V dτ,   dV = s(X) dτ − γV dτ + √(2γ) dW", sources.BAOAB.at("abstract")),
     AnnealedLangevin: ("k steps of Langevin of size εσ² at every noise level", sources.NCSN.at("algorithm 1")),
     EulerMaruyama: ("dX = (f X − g² s) dt + g dW̄,   backwards from t = 1", sources.SDE.at("eq. 6")),
     Ancestral: ("x_s ~ p(x_s | x_t, x̂)", sources.DDPM.at("algorithm 2")),
     Heun: ("dy/dr = (y − x̂)/r,   y = x/α,   r = σ/α", sources.EDM.at("algorithm 1")),
-    Midpoint: ("dy/dr = (y − x̂)/r,   its slope taken at the middle of log r", SOLVER.at("algorithm 1")),
-    Multistep: ("dy/dr = (y − x̂)/r,   a polynomial through the last answers", DEIS.at("section 3")),
-    Corrected: ("dy/dr = (y − x̂)/r,   predicted, then corrected with the answer there", UNIFIED.at("algorithm 1")),
+    Midpoint: ("dy/dr = (y − x̂)/r,   its slope taken at the middle of log r", sources.SOLVER.at("algorithm 1")),
+    Multistep: ("dy/dr = (y − x̂)/r,   a polynomial through the last answers", sources.DEIS.at("section 3")),
+    Corrected: (
+        "dy/dr = (y − x̂)/r,   predicted, then corrected with the answer there",
+        sources.UNIFIED.at("algorithm 1"),
+    ),
     Churn: ("noise up to (1 + γ)σ/α, then a step of Heun down", sources.EDM.at("algorithm 2")),
     PredictorCorrector: ("a step down, then Langevin steps of size 2(snr·σ)²", sources.SDE.at("algorithms 3–5")),
-    Adaptive: ("dy/dλ = x̂ − y,   in steps as long as the tolerance allows", PAIR.at("the pair of orders 3 and 2")),
+    Adaptive: ("dy/dλ = x̂ − y,   in steps as long as the tolerance allows", sources.PAIR.at("abstract")),
 }
 
 

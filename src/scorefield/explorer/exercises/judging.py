@@ -146,7 +146,7 @@ EXERCISES = (
         "The mean is the likeliest point, and no draw is ever near it: all lie in a shell of radius √d, since there "
         "is so much more room. A high density does not make a typical sample, nor the other way round.",
         "log p(0) − log p(x) = ½|x|² ≈ d/2 = 50",
-        EVALUATION.at("section 3.2"),
+        EVALUATION.at("section 3"),
         "import torch\n"
         "from scorefield.exact import Gaussian\n"
         "from scorefield.tensors import Streams\n\n"

@@ -118,6 +118,7 @@ def positive(sets: int, steps: int) -> None:
         for n in (400, 1000):
             found: dict[str, list[float]] = {
                 "right model": [],
+                "with δ": [],
                 "Gaussian": [],
                 "graphical lasso": [],
                 "right − lasso": [],

@@ -138,7 +138,7 @@ def test_columns_may_come_in_any_order_and_units():
         (torch.randn(9, 2), {"names": ("a",)}, ShapeError, "1 names"),
         (torch.randn(5, 2), {}, DataError, "at least 6 rows"),
         (torch.ones(9, 2), {}, DataError, "column 0"),
-        (torch.linspace(0, 1, 30)[:, None].repeat(1, 3), {"order": [0, 1, 2]}, DataError, "not identified"),
+        (torch.linspace(0, 1, 30)[:, None].repeat(1, 3), {"order": [0, 1, 2]}, DataError, "constant in all 30 rows"),
     ],
 )
 def test_bad_input_is_told(x, settings, error, words):

@@ -7,7 +7,7 @@ of the likelihood. Ledoit and Wolf (2004), eq. 2, doi:10.1016/S0047-259X(03)0009
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from ..calculus import Exact
@@ -34,7 +34,7 @@ class Shrunk:
         if not 0 <= self.shrinkage <= 1:
             raise RangeError(f"Shrunk(shrinkage={self.shrinkage:g}): must lie in [0, 1]; 1 is isotropic.")
 
-    def fit(self, x: Float[Tensor, "*rows"]) -> Gaussian:
+    def fit(self, x: Shaped[Tensor, "*rows"]) -> Gaussian:
         """The law fitted to the rows of x, in float64."""
         x = sample(f"{self}.fit", x)
         away = x - x.mean(0)

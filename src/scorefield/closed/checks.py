@@ -24,10 +24,26 @@ def some(rows: Sequence[int] | Tensor) -> str:
 def data(x: Shaped[Tensor, "..."]) -> Points:
     """x as (n, d) in float64. (n,) is one variable.
 
-    Raises: ShapeError for other shapes and for integers or booleans, DataError for values that are not finite or columns that do
-    not vary.
+    Raises: as `places`, and DataError for columns that do not vary.
 
     >>> data(torch.tensor([1.0, 2.0])).shape
+    torch.Size([2, 1])
+    """
+    x = places(x)
+    still = (x == x[:1]).all(0).nonzero().flatten().tolist()
+    if len(x) > 1 and still:
+        raise DataError(
+            f"data: column {still[0]} is {float(x[0, still[0]]):g} in all {len(x)} rows; a constant has no density: drop it."
+        )
+    return x
+
+
+def places(x: Shaped[Tensor, "..."]) -> Points:
+    """Points at which a model is looked at, as (n, d) in float64; (n,) is one variable.
+
+    Raises: ShapeError for other shapes and for integers or booleans, DataError for values that are not finite.
+
+    >>> places(torch.tensor([1.0, 1.0])).shape
     torch.Size([2, 1])
     """
     if not x.is_floating_point():
@@ -42,13 +58,7 @@ def data(x: Shaped[Tensor, "..."]) -> Points:
     if not bool(finite.all()):
         bad = (~finite).nonzero()
         raise DataError(f"data: {len(bad)} of {len(x)} rows hold values that are not finite ({some(bad)}); drop them.")
-    x = x.double()
-    still = (x == x[:1]).all(0).nonzero().flatten().tolist()
-    if len(x) > 1 and still:
-        raise DataError(
-            f"data: column {still[0]} is {float(x[0, still[0]]):g} in all {len(x)} rows; a constant has no density: drop it."
-        )
-    return x
+    return x.double()
 
 
 def masses(weights: Shaped[Tensor, "..."] | None, x: Points) -> Float[Tensor, "batch"]:
@@ -72,6 +82,40 @@ def masses(weights: Shaped[Tensor, "..."] | None, x: Points) -> Float[Tensor, "b
     if not bool(mass.sum() > 0):
         raise RangeError("weights sum to zero: no row counts; give some row a positive weight.")
     return mass * (len(x) / mass.sum())
+
+
+def distinct(who: str, x: Points) -> None:
+    """Raises: DataError if rows repeat others, of which one held out is known from its twin.
+
+    >>> distinct("cross_validate", torch.tensor([[0.0], [1.0]]))
+    """
+    _, group, counts = x.unique(dim=0, return_inverse=True, return_counts=True)
+    if len(counts) < len(x):
+        twins = (group == group[int((counts[group] > 1).nonzero()[0])]).nonzero().flatten().tolist()
+        raise DataError(
+            f"{who}: row {twins[1]} is equal to row {twins[0]} ({len(x) - len(counts)} of {len(x)} are duplicates): "
+            "drop them, or add the noise of rounding."
+        )
+
+
+def full(who: str, x: Points) -> None:
+    """Raises: DataError for no more rows than columns, or columns of which one is a combination of others, naming it.
+
+    >>> full("curvatures", torch.tensor([[0.0], [1.0]]))
+    """
+    n, d = x.shape
+    if n <= d:
+        raise DataError(
+            f"{who} of {n} rows in {d} columns: more rows than columns are needed, and some hundreds to be of use."
+        )
+    away = x - x.mean(0)
+    try:
+        solvable(away.T @ away / n, [f"column {k}" for k in range(d)])
+    except DataError as error:
+        combination = str(error).removeprefix("not identified: ").split(". Along")[0]
+        raise DataError(
+            f"{who}: {combination} is constant in all {n} rows: such data have no density; drop a column that others determine."
+        ) from None
 
 
 def labelled(clusters: Shaped[Tensor, "..."] | None, x: Points) -> None:

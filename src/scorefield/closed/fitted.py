@@ -15,7 +15,7 @@ from ..errors import RangeError
 from ..tensors import Draws
 from . import notes as noted
 from . import resampling
-from .checks import data
+from .checks import places
 from .family import Family, Numbers, Parameters, Points
 from .inference import Estimates, Inference
 from .rows import Problem
@@ -73,7 +73,7 @@ class Fitted(Inference):
 
         Raises: as `fit`, for points outside the domain.
         """
-        points = data(x)
+        points = places(x)
         self.problem.domain.check(points)
         return torch.cat([rows.losses(self.theta) for rows, _ in self.problem.chunks(points)])
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from ..errors import DivergedError, RangeError, ShapeError
@@ -92,7 +92,7 @@ class KernelScore:
     regularise: Regularise = field(default_factory=NuMethod)
     base: Base = field(default_factory=Shrunk)
 
-    def fit(self, x: Float[Tensor, "*rows"]) -> KernelField:
+    def fit(self, x: Shaped[Tensor, "*rows"]) -> KernelField:
         """The score of the law that the rows of x were drawn from."""
         y = sample("KernelScore.fit", x)
         n, kernel = len(y), self.kernel
@@ -119,7 +119,7 @@ def widths(kernel: Kernel, x: Points, multiples: Sequence[float] = (0.5, 1.0, 2.
 
 
 def choose(
-    candidates: Sequence[KernelScore], x: Float[Tensor, "*rows"], *, folds: int = 5, seed: int = 0
+    candidates: Sequence[KernelScore], x: Shaped[Tensor, "*rows"], *, folds: int = 5, seed: int = 0
 ) -> KernelField:
     """The candidate of least held-out score-matching loss, fitted to all of x. The truth is not asked, nor needed.
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from ..errors import DataError, DivergedError, RangeError, ShapeError
@@ -149,7 +149,7 @@ class KernelExponentialFamily:
                 "and ridges, 2 folds or more, caution ≥ 0."
             )
 
-    def fit(self, x: Float[Tensor, "*rows"]) -> KernelDensity:
+    def fit(self, x: Shaped[Tensor, "*rows"]) -> KernelDensity:
         """The density of the rows of x."""
         x = sample("KernelExponentialFamily.fit", x, least=max(4, self.folds))
         generator = torch.Generator().manual_seed(self.seed)

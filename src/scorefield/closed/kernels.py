@@ -18,11 +18,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from ..errors import DataError, RangeError, ShapeError
 from ..tensors import Draws, normal
+from .checks import distinct, full
 
 Points = Float[Tensor, "n d"]
 Pairs = Float[Tensor, "n m"]
@@ -162,17 +163,19 @@ def blocks(rows: int, columns: int) -> Iterator[slice]:
         yield slice(start, min(rows, start + step))
 
 
-def median_width(x: Points) -> float:
+def median_width(x: Shaped[Tensor, "*rows"]) -> float:
     """The median of ‖x_i − x_j‖, i < j, over at most 1,000 rows taken evenly: the unit in which widths are tried.
 
-    Raises: DataError if it is zero, that is if most rows coincide.
+    Raises: ShapeError unless x is a floating-point matrix; DataError if the median is zero, that is if most rows coincide.
 
     >>> median_width(torch.tensor([[0.0], [1.0], [2.0]]))
     1.0
     """
+    if x.ndim != 2 or not x.is_floating_point() or len(x) < 2:
+        raise ShapeError(f"median_width of {x.dtype} and shape {tuple(x.shape)}: wanted floating-point (n, d), n ≥ 2.")
     some = x[:: -(-len(x) // 1000)].double()
     s = squared_distances(some, some)
-    found = float(s[torch.ones_like(s, dtype=torch.bool).triu(1)].median().sqrt()) if len(some) > 1 else 0.0
+    found = float(s[torch.ones_like(s, dtype=torch.bool).triu(1)].median().sqrt())
     if not found > 0:
         raise DataError(f"median distance of {len(x)} rows is {found:g}: most rows coincide; give a width.")
     return found
@@ -189,20 +192,22 @@ def sample(who: str, x: Tensor, *, least: int = 2) -> Float[Tensor, "n d"]:
     ...
     scorefield.errors.DataError: fit: row 2 is equal to row 0 (1 of 3 are duplicates): drop them, or add the noise of rounding.
     """
-    if x.ndim != 2 or x.shape[1] == 0:
-        raise ShapeError(f"{who}: x of shape {tuple(x.shape)}: wanted (n, d); flatten the events.")
+    if x.ndim != 2 or x.shape[1] == 0 or not x.is_floating_point():
+        raise ShapeError(
+            f"{who}: x of {x.dtype} and shape {tuple(x.shape)}: wanted floating-point (n, d); flatten the events."
+        )
     if len(x) < least:
         raise DataError(f"{who}: {len(x)} rows; at least {least} are needed.")
     bad = (~x.isfinite().all(1)).nonzero().flatten().tolist()
     if bad:
         raise DataError(f"{who}: values that are not finite in row {', '.join(map(str, bad[:5]))}: remove those rows.")
     x = x.detach().double()
-    _, group, counts = x.unique(dim=0, return_inverse=True, return_counts=True)
-    if len(counts) < len(x):
-        first = int((counts[group] > 1).nonzero()[0])
-        twin = int((group == group[first]).nonzero()[1])
+    distinct(who, x)
+    still = (x == x[:1]).all(0).nonzero().flatten().tolist()
+    if len(x) > 1 and still:
         raise DataError(
-            f"{who}: row {twin} is equal to row {first} ({len(x) - len(counts)} of {len(x)} are duplicates): "
-            "drop them, or add the noise of rounding."
+            f"{who}: column {still[0]} is {float(x[0, still[0]]):g} in all rows; a constant has no density: drop it."
         )
+    if len(x) > 2 * x.shape[1]:
+        full(who, x)
     return x

@@ -85,10 +85,8 @@ class Stream:
 
     def update(self, x: Shaped[Tensor, "..."], weights: Shaped[Tensor, "..."] | None = None) -> None:
         """Add rows, with observation weights if given. Raises: as `fit`."""
-        if not x.is_floating_point() or len(x) > 1:
-            points = data(x)
-        else:
-            points = x.detach().double().reshape(1, -1)
+        alone = x.is_floating_point() and len(x) == 1  # of one row no column varies
+        points = x.detach().double().reshape(1, -1) if alone else data(x)
         if self._problem is None:
             self._problem = problem(self.family, points, self.domain, self.weight)
         self._problem.domain.check(points)

@@ -56,7 +56,12 @@ def notes(fitted: "Fitted") -> Iterator[str]:
             "biased unless the density itself vanishes there. Use Axes() or Distance()."
         )
     worst = 1.0 if fitted.problem.tuning else fitted.efficiency
-    if worst < 0.1:
+    if worst == 0:
+        yield (
+            "∂ log p/∂θ are dependent on these data: some combination of parameters is without information for a likelihood too. "
+            "Fix or drop a parameter, or look for columns that others determine."
+        )
+    elif worst < 0.1:
         yield (
             f"about {1 / worst:,.0f} times the rows are needed here that maximum likelihood would need in the worst direction: "
             "modes far apart, or statistics that vary where the data are not. Use a likelihood, or noise the data (sf.Denoising, "

@@ -17,8 +17,8 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from ..errors import DataError, RangeError
-from .checks import data
+from ..errors import RangeError
+from .checks import data, full
 from .kernels import median_width, squared_distances
 
 Points = Float[Tensor, "n d"]
@@ -28,14 +28,15 @@ def curvatures(x: Shaped[Tensor, "*shape"], *, width: float | None = None, ridge
     """∂²_jj log p at each row: the diagonal of the Hessian of the log-density of the data, and nothing else of it.
 
     ``width`` is s of the kernel exp(−|x − y|²/2s²), in units of the data, by default the median distance between rows; ``ridge`` is η,
-    in units of k(x, x) = 1. Raises: RangeError unless both are positive; ShapeError and DataError for bad data.
+    in units of k(x, x) = 1. Raises: RangeError unless both are positive; ShapeError and DataError for bad data, such as a column that
+    others determine, or fewer rows than columns.
 
     >>> x = torch.randn(1000, 1, generator=torch.Generator().manual_seed(0))
     >>> -1.2 < float(curvatures(x, ridge=0.1).mean()) < -0.8
     True
     """
     points = data(x)
-    _require(len(points), width, ridge)
+    _require(points, width, ridge)
     return _curvatures(points - points.mean(0), width, ridge)
 
 
@@ -51,7 +52,7 @@ def causal_order(x: Shaped[Tensor, "*shape"], *, width: float | None = None, rid
     [1, 0]
     """
     points = data(x)
-    _require(len(points), width, ridge)
+    _require(points, width, ridge)
     points = points - points.mean(0)
     left, last = list(range(points.shape[1])), []
     while len(left) > 1:
@@ -60,9 +61,8 @@ def causal_order(x: Shaped[Tensor, "*shape"], *, width: float | None = None, rid
     return left + last[::-1]
 
 
-def _require(n: int, width: float | None, ridge: float) -> None:
-    if n < 2:
-        raise DataError(f"curvatures of {n} row: at least 2 are needed, and some hundreds to be of use.")
+def _require(x: Points, width: float | None, ridge: float) -> None:
+    full("curvatures", x)
     if not 0 < ridge < math.inf:
         raise RangeError(f"curvatures(ridge={ridge:g}): must be positive, in units of k(x, x) = 1; try 1e-3.")
     if width is not None and not 0 < width < math.inf:

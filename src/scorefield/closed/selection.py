@@ -18,7 +18,7 @@ from torch import Tensor
 from ..errors import DataError, RangeError
 from ..tensors import Draws, uniform
 from .blocks import Model, blocks
-from .checks import data
+from .checks import data, distinct
 from .graph import Graph, Matrix
 from .normal import Normal
 from .path import GraphPath, Penalties, graph_path, path_of, scales
@@ -57,7 +57,7 @@ def cross_validate(
 ) -> CrossValidated:
     """The score-matching loss of every graph of a path on rows that it has not seen, in ``folds`` parts of the rows.
 
-    Raises: RangeError unless 2 ≤ folds ≤ n/2; as `graph_path`.
+    Raises: RangeError unless 2 ≤ folds ≤ n/2; DataError for rows that repeat others; as `graph_path`.
 
     >>> x = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
     >>> x[:, 1] += x[:, 0]
@@ -66,6 +66,7 @@ def cross_validate(
     """
     points = data(x)
     n = len(points)
+    distinct("cross_validate", points)
     if not 2 <= folds <= n // 2:
         raise RangeError(f"cross_validate(folds={folds}): wanted 2 ≤ folds ≤ n/2 = {n // 2}.")
     model = Normal(points.shape[1]) if model is None else model

@@ -114,6 +114,13 @@ def _step(curve: Float[Tensor, "p p"], slope: Parameters) -> Parameters:
 
 def _sandwich(losses, theta: Parameters, curve: Float[Tensor, "p p"], names: tuple[str, ...]) -> Float[Tensor, "p p"]:
     scale = curve.diagonal().clamp(min=1e-300).rsqrt()
+    flat = (curve.diagonal() < 1e-9).nonzero().flatten().tolist()
+    if flat:
+        shown = ", ".join(names[k] for k in flat[:4])
+        raise DivergedError(
+            f"fit: the objective is flat in {shown} where it stopped: a minimum at infinity. Some pair of states may never occur "
+            "in x: more data, or fewer parameters."
+        )
     values, vectors = torch.linalg.eigh(curve * scale * scale[:, None])
     if float(values[0]) < 1e-9:
         worst = [names[k] for k in vectors[:, 0].abs().argsort(descending=True)[:4].tolist()]

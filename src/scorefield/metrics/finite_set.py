@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from ..closed.kernels import RBF, Kernel, median_width, squared_distances
@@ -42,7 +42,7 @@ class Witness:
 
 
 def witness(
-    score: Score, x: Float[Tensor, "n *event"], places: Float[Tensor, "*places"], *, kernel: Kernel | None = None
+    score: Score, x: Shaped[Tensor, "n *event"], places: Float[Tensor, "*places"], *, kernel: Kernel | None = None
 ) -> Witness:
     """g(v) = mean of s(x_i) k(x_i, v) + ∇k(x_i, v): where, and in which direction, the model and the sample disagree.
 
@@ -84,7 +84,7 @@ class PlacesTest:
 
 def places_test(
     score: Score,
-    x: Float[Tensor, "n *event"],
+    x: Shaped[Tensor, "n *event"],
     *,
     count: int = 5,
     places: Float[Tensor, "*places"] | None = None,

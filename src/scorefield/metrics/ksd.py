@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from ..closed.kernels import IMQ, Kernel, blocks, median_width, squared_distances
@@ -23,7 +23,7 @@ from ..errors import DataError, RangeError, ShapeError
 from ..models import Score
 from ..tensors import Draws, uniform
 from .estimate import Estimate
-from .pairs import rows
+from .pairs import continuous
 
 Points = Float[Tensor, "n d"]
 Matrix = Float[Tensor, "n n"]
@@ -45,7 +45,7 @@ def stein_kernel(
     return (s @ sy.T).mul_(k).addcmul_(k1, pulls, value=2).addcmul_(k2, squared, value=-4)
 
 
-def ksd(score: Score, x: Float[Tensor, "n *event"], *, kernel: Kernel | None = None) -> Estimate:
+def ksd(score: Score, x: Shaped[Tensor, "n *event"], *, kernel: Kernel | None = None) -> Estimate:
     """KSD² without bias, with its standard error; may be negative when the sample is from the score's law.
 
     Liu et al. (2016). The kernel is `IMQ` at the median distance unless given. The error is that of a U-statistic to first and
@@ -60,7 +60,7 @@ def ksd(score: Score, x: Float[Tensor, "n *event"], *, kernel: Kernel | None = N
     return _statistics(score, x, kernel)[0]
 
 
-def ksd_biased(score: Score, x: Float[Tensor, "n *event"], *, kernel: Kernel | None = None) -> Estimate:
+def ksd_biased(score: Score, x: Shaped[Tensor, "n *event"], *, kernel: Kernel | None = None) -> Estimate:
     """KSD² of the empirical distribution, pairs of a row with itself included: never negative, and what `thin` makes least.
 
     >>> ksd_biased(lambda x: -x, torch.tensor([[0.0], [1.0]]), kernel=IMQ(1.0)).value > 0
@@ -91,7 +91,7 @@ class SteinTest:
 
 def ksd_test(
     score: Score,
-    x: Float[Tensor, "n *event"],
+    x: Shaped[Tensor, "n *event"],
     *,
     kernel: Kernel | None = None,
     bootstraps: int = 500,
@@ -123,7 +123,7 @@ def ksd_test(
 
 def aggregated_test(
     score: Score,
-    x: Float[Tensor, "n *event"],
+    x: Shaped[Tensor, "n *event"],
     *,
     kernels: Sequence[Kernel] | None = None,
     bootstraps: int = 500,
@@ -166,7 +166,7 @@ def aggregated_test(
 def composite_test(
     fit: Callable[[Tensor], Score],
     draw: Callable[[Score, int, torch.Generator], Tensor],
-    x: Float[Tensor, "n *event"],
+    x: Shaped[Tensor, "n *event"],
     *,
     kernel: Kernel | None = None,
     bootstraps: int = 200,
@@ -190,6 +190,7 @@ def composite_test(
     False
     """
     _check(bootstraps, level, 0.5)
+    continuous(x)
     fitted = fit(x)
     y, s = scored(fitted, x)
     kernel = kernel if kernel is not None else IMQ(median_width(y))
@@ -210,7 +211,7 @@ def scored(score: Score, x: Tensor) -> tuple[Points, Points]:
     >>> scored(lambda x: -x, torch.ones(2, 1))[1].flatten().tolist()
     [-1.0, -1.0]
     """
-    (flat,) = rows(x, least=2)
+    flat = continuous(x)
     s = torch.cat([score(part).detach() for part in x.split(4096)])
     if s.shape != x.shape:
         raise ShapeError(f"score of shape {tuple(s.shape)} at x of shape {tuple(x.shape)}: must be alike.")

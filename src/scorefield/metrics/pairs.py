@@ -30,9 +30,26 @@ def rows(*samples: Tensor, least: int = 1) -> list[Tensor]:
             raise ShapeError(f"samples of shapes {shapes}: rows must have the same event shape to be compared.")
         if len(x) < least:
             raise DataError(f"sample of shape {tuple(x.shape)}: at least {least} rows are needed.")
-        if not torch.isfinite(x).all():
-            raise DataError(f"sample of shape {tuple(x.shape)} has values that are not finite: remove those rows.")
+        bad = (~x.flatten(1).isfinite().all(1)).nonzero().flatten().tolist() if x.ndim > 1 else []
+        if bad or not bool(x.isfinite().all()):
+            where = f" in rows {', '.join(map(str, bad[:8]))}{', …' if len(bad) > 8 else ''}" if bad else ""
+            raise DataError(
+                f"sample of shape {tuple(x.shape)} has values that are not finite{where}: remove those rows."
+            )
     return [x.detach().double().reshape(len(x), -1) for x in samples]
+
+
+def continuous(x: Tensor) -> Float[Tensor, "n d"]:
+    """x as a float64 matrix of at least two rows. Raises: ShapeError for integers or booleans, which have no score; DataError.
+
+    >>> continuous(torch.ones(2, 1, 3)).shape
+    torch.Size([2, 3])
+    """
+    if not x.is_floating_point():
+        raise ShapeError(
+            f"x of type {str(x.dtype).removeprefix('torch.')}: counts and labels have no score; pass x.double()."
+        )
+    return rows(x, least=2)[0]
 
 
 def squared_distances(

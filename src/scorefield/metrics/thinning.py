@@ -7,7 +7,7 @@ Bad starts are left out and biases corrected, with no warm-up to choose. Riabiz,
 """
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int, Shaped
 from torch import Tensor
 
 from ..closed.kernels import IMQ, Kernel, median_width
@@ -16,7 +16,7 @@ from ..models import Score
 from .ksd import scored, stein_kernel
 
 
-def thin(score: Score, x: Float[Tensor, "n *event"], m: int, *, kernel: Kernel | None = None) -> Int[Tensor, "m"]:
+def thin(score: Score, x: Shaped[Tensor, "n *event"], m: int, *, kernel: Kernel | None = None) -> Int[Tensor, "m"]:
     """Indices of m rows whose KSD is greedily least, in the order of choice; a row may come again. Time n m d, memory n.
 
     The kernel is `IMQ` at the median distance unless given. ``x[thin(score, x, m)]`` is the sample. Raises: RangeError for m < 1;

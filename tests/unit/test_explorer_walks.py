@@ -23,7 +23,7 @@ from scorefield.samplers import (
     PredictorCorrector,
     Underdamped,
 )
-from scorefield.tensors import Streams
+from scorefield.tensors import Streams, normal
 
 MIX = exact.Mixture(torch.ones(3), torch.tensor([[-1.5, 0.0], [1.5, 0.5], [0.0, -1.5]]), 0.05 * torch.eye(2))
 KNOWN = MIX.denoiser(VP())
@@ -150,6 +150,21 @@ def test_the_variance_of_a_stable_step_is_as_much_too_large_as_is_said():
     plan, *_, state, _ = walked(Langevin(0.04), 2000, 20)
     assert "variance comes out 2 times too large" in plan["says"]
     assert float(unpacked(state["x"])[:, 1].var()) == pytest.approx(2 * 0.04, rel=5 * math.sqrt(2 / 2000))
+
+
+class Quiet(Langevin):
+    """Langevin dynamics whose noise lost its √2: it ends in half the variance."""
+
+    def step(self, model, x, t, s, past, generator, **cond):
+        h = float(t - s)
+        return x + h * model(x) + math.sqrt(h) * normal(x, generator), None
+
+
+@pytest.mark.parametrize("sampler", [Langevin(0.02), Quiet(0.02)], ids=["right", "wrong"])
+def test_a_sampler_that_is_wrong_ends_far_above_the_floor(sampler):
+    *_, end = walked(sampler, 500, 150)
+    wrong = end["distance"]["value"] > end["floor"]["value"] + 5 * end["floor"]["spread"]
+    assert wrong is (type(sampler) is Quiet)
 
 
 def test_metropolis_refuses_where_langevin_explodes():

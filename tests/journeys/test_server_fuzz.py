@@ -27,14 +27,25 @@ def fuzzed(server, tmp_path, examples, *more):
         "--max-examples",
         examples,
     ]
-    command += ["--exclude-checks", LEFT_OUT, "--seed", 5, "--no-color", "--generation-database", "none", *more]
+    command += [
+        "--exclude-checks",
+        LEFT_OUT,
+        "--seed",
+        5,
+        "--no-color",
+        "--request-timeout",
+        60,
+        "--generation-database",
+        "none",
+        *more,
+    ]
     done = subprocess.run([*map(str, command)], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     answers = Counter(line["status"] for line in server.lines if line.get("event") == "request")
     return int(re.search(r"(\d[\d,]*) generated", done.stdout)[1].replace(",", "")), answers
 
 
-LIMITS = ["--workers", 1, "--threads", 1, "--max-rows", 8, "--max-steps", 20, "--timeout", 9]
+LIMITS = ["--workers", 1, "--threads", 1, "--max-rows", 8, "--max-steps", 20, "--max-points", 8, "--timeout", 50]
 RUNS = {
     "bell": [bell],
     "images": [partial(images, size=4), "--exclude-path", "/densities"],

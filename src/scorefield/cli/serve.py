@@ -24,6 +24,7 @@ def serve(
     batch: Annotated[int, typer.Option(help="rows that share an evaluation, at most")] = 16,
     max_rows: Annotated[int, typer.Option(help="samples of a request, at most")] = 1024,
     max_steps: Annotated[int, typer.Option(help="steps of a walk, at most")] = 1000,
+    max_points: Annotated[int, typer.Option(help="points of a body, at most")] = 256,
     max_body: Annotated[float, typer.Option(help="MiB of a body, at most")] = 4.0,
     queue: Annotated[int, typer.Option(help="requests that may wait; more get 429")] = 256,
     timeout: Annotated[float, typer.Option(help="seconds of a request, at most")] = 60.0,
@@ -44,7 +45,9 @@ def serve(
         except ModuleNotFoundError as error:
             raise MissingPackageError(f"serve needs {error.name}: pip install 'scorefield[serve]'.") from error
         logs(log_level)
-        limits = Limits(max_rows, max_steps, body=int(max_body * 2**20), queue=queue, timeout=timeout, batch=batch)
+        limits = Limits(
+            max_rows, max_steps, max_points, body=int(max_body * 2**20), queue=queue, timeout=timeout, batch=batch
+        )
         with bound(host, port) as listening:
             threads = max(1, ((os.cpu_count() or 1) - 1) // max(1, workers)) if threads is None else threads
             how = {"recipe": recipe, "onnx": None if onnx is None else str(onnx.resolve())}

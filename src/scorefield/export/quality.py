@@ -130,6 +130,9 @@ class Quality:
         left.plot(at, [level.change for level in self.levels], color=GREY, linestyle="--", label="of the change")
         left.set_xscale("log")
         left.set_yscale("log")
+        for axis in (left.xaxis, left.yaxis):
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_formatter("")
         legend(left)
         right = dress(made.add_subplot(1, 2, 2), title="int8 as a part of float32", xlabel="part of float32")
         a, b = self.before, self.after

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..errors import DataError, DivergedError, RangeError, ShapeError
 from .blocks import Blocks, Model, blocks, inflation, powers
-from .checks import Points, data, masses, names_of
+from .checks import Points, data, full, masses, names_of
 from .descent import Quadratic, descend
 from .graph import Graph
 from .normal import Normal
@@ -102,6 +102,8 @@ def path_of(
         )
     if multiplier is None:
         multiplier = 1.0 if rows > d + 1 else default_multiplier(rows, d)
+    if multiplier == 1 and rows > d + 1:
+        full("graph_path", x)
     if multiplier == 1 and rows <= d + 1:
         raise DataError(
             f"graph_path(multiplier=1) of {rows} rows in {d} columns: the objective has no minimum; "

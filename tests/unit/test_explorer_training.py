@@ -67,6 +67,15 @@ def test_all_see_the_same_noise():
     torch.testing.assert_close(seen["exact"], 0.4 * normal(torch.zeros(5, 2), Streams(3, range(5))))
 
 
+def test_the_held_out_noise_knows_nothing_of_the_points_it_is_added_to():
+    found = contest(["denoising"])
+    z = (found.noisy() - found.held_out) / found.sigma
+    nearest = torch.cdist(found.held_out, MIX.means).argmin(1)
+    for k in range(3):
+        squares = z[nearest == k].square().sum(1)
+        assert abs(float(squares.mean()) - 2) < 5 * 2 / math.sqrt(len(squares))
+
+
 def test_the_loss_lies_above_that_of_the_truth_by_the_fisher_divergence():
     found = contest(setting=Setting(rows=500, width=16, depth=1))
     for each in found.contestants:
@@ -105,7 +114,7 @@ def test_the_weights_are_those_of_the_library_and_the_noise_can_be_turned_in_bet
     x = MIX.sample(20, Streams(5, range(20)))
     torch.testing.assert_close(each.model(x), model(x))
     held = MIX.sample(512, Streams(0, contests.HELD_OUT_ROWS + torch.arange(512)))
-    noisy = held + 0.6 * normal(held, Streams(0, contests.HELD_OUT_ROWS + torch.arange(512)))
+    noisy = held + 0.6 * normal(held, Streams(0, contests.NOISE_ROWS + torch.arange(512)))
     fisher = metrics.fisher_divergence(model, lambda y: truth(y, 0.6), noisy)
     assert found.measure(each)["fisher"] == {"value": pytest.approx(fisher.value), "error": pytest.approx(fisher.error)}
 

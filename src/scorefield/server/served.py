@@ -16,7 +16,7 @@ from ..data import Scaling
 from ..distillation import Renoise
 from ..errors import RangeError, RunError
 from ..guidance import Classifier
-from ..models import Denoiser
+from ..models import Denoiser, require_independent_rows
 from ..recipes.drawing import Drawing
 from ..recipes.find import find
 from ..samplers import Langevin, Sampler, default
@@ -43,7 +43,8 @@ class Served:
     def open(cls, run: str | Path, recipe: str | None = None) -> "Served":
         """The run of a folder, or a model of the box.
 
-        Raises: RunError, DamagedError; RangeError if its model needs the file of its recipe; RunError for a run that draws nothing.
+        Raises: RunError, DamagedError; RangeError if its model needs the file of its recipe; RunError for a run that draws nothing;
+        RowsError for a model whose rows see each other.
         """
         trust = ("scorefield",) if recipe is None else ("scorefield", find(recipe).__module__.partition(".")[0])
         folder = box.place(run)
@@ -56,6 +57,9 @@ class Served:
         served = cls(Path(run).name, model.to(place).requires_grad_(False), about, words)
         if not served.shape:
             raise RunError(f"run {run}: it does not say what shape its events have, so nothing can be asked of it.")
+        two = next((each for each in model.parameters()), torch.empty(0)).new_ones(2, *served.shape)
+        times = (torch.tensor(0.5, dtype=torch.float64),) if isinstance(model, Denoiser) else ()
+        require_independent_rows(model, torch.stack([two[0], -two[1]]), *times)
         return served
 
     @cached_property

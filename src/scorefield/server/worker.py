@@ -112,8 +112,7 @@ def opened(config: dict[str, Any], look: Any) -> Engine:
     served = Served.open(config["run"], config["recipe"])
     engine = Engine(served, config["largest"], graph_of(config["onnx"], served, config["threads"]))
     rows = {"seed": np.zeros(1, dtype=np.int64), "row": np.zeros(1, dtype=np.int64), "label": np.full(1, -1)}
-    if engine.sizes:
-        engine.samples({}, rows)
+    engine.samples({}, rows)
     engine.before = look
     return engine
 

@@ -17,7 +17,7 @@ from scorefield.explorer.exercises import EXERCISES, Choices, Estimate, find
 from scorefield.explorer.references import FACTS
 from scorefield.explorer.sources import PAPERS
 
-client = pytest.importorskip("fastapi.testclient").TestClient(application())
+client = pytest.importorskip("fastapi.testclient").TestClient(application(), base_url="http://localhost")
 ROOT = Path(__file__).parents[2]
 SHOWN = {}
 

@@ -26,7 +26,7 @@ CSV = "height,weight,who\n" + "\n".join(f"{150 + k % 40},{50 + (3 * k) % 45},p{k
 
 @pytest.fixture(scope="module")
 def page():
-    return TestClient(application())
+    return TestClient(application(), base_url="http://localhost")
 
 
 def unpacked(found):
@@ -271,6 +271,7 @@ def test_every_answer_carries_the_policy_and_strangers_are_refused(page):
     assert page.get("/", headers={"host": "localhost:8750"}).status_code == 200
     assert page.post("/api/field", json={}, headers={"origin": "http://evil.example"}).status_code == 403
     assert page.post("/api/tables", json={"text": "1" * 7_000_000}).status_code == 413
+    assert page.post("/api/tables", content=iter([b"{}"])).status_code == 413
 
 
 def test_no_file_of_the_page_names_another_place_or_styles_inline():
@@ -294,7 +295,7 @@ def test_an_explorer_of_a_run_opens_it(tmp_path):
     checkpoints.save(model, tmp_path / "mine", data={"shape": [2]})
     app = application(tmp_path / "mine")
     assert app.state.held.opening == "#/field?density=run&method=run"
-    page = TestClient(app)
+    page = TestClient(app, base_url="http://localhost")
     assert page.get("/api/about").json()["run"] == str(tmp_path / "mine")
     body = {"density": {"name": "run"}, "method": "run", "n": 4, "fine": 4}
     assert page.post("/api/field", json=body).json()["fisher"]["value"] >= 0

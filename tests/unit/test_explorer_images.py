@@ -19,7 +19,7 @@ from scorefield.networks import UNet
 from scorefield.noises import EDM
 
 app = application()
-client = pytest.importorskip("fastapi.testclient").TestClient(app)
+client = pytest.importorskip("fastapi.testclient").TestClient(app, base_url="http://localhost")
 
 
 def events(address, **body):
@@ -199,7 +199,9 @@ def test_a_run_of_other_images_is_completed_from_its_own_samples_and_says_that_i
     torch.manual_seed(0)
     network = UNet(3, 8, width=8, multipliers=(1,), blocks=1)
     save(Preconditioned(network, EDM(10.0)), tmp_path / "mine", data={"name": "mine", "shape": [3, 8, 8]})
-    with pytest.importorskip("fastapi.testclient").TestClient(application(tmp_path / "mine")) as own:
+    with pytest.importorskip("fastapi.testclient").TestClient(
+        application(tmp_path / "mine"), base_url="http://localhost"
+    ) as own:
         found = own.get("/api/images/model").json()
         assert (found["shape"], found["classes"], found["drawings"]) == ([3, 8, 8], None, None)
         assert "not at hand: mine" in found["why"]

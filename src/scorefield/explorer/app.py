@@ -6,11 +6,12 @@ refused, so that no page of the web can reach the server by a name that it makes
 """
 
 import mimetypes
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .. import __version__
 from ..server.problems import Refused, install, response
@@ -39,7 +40,7 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-cache",
 }
-HOSTS = ("localhost", "127.0.0.1", "[::1]", "testserver")
+HOSTS = ("localhost", "127.0.0.1", "[::1]")
 MOST_BYTES = 6_000_000
 
 
@@ -55,7 +56,7 @@ def application(run: Path | None = None) -> FastAPI:
     app = FastAPI(title="scorefield explorer", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
     install(app)
     app.state.held = Held(run)
-    app.middleware("http")(_guarded)
+    app.add_middleware(Guarded)
 
     for part in (routes, images, exercises, references, walks, training):
         app.include_router(part.router)
@@ -63,18 +64,34 @@ def application(run: Path | None = None) -> FastAPI:
     return app
 
 
-async def _guarded(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    host = request.headers.get("host", "")
-    name = host if host.endswith("]") else host.rpartition(":")[0] or host
-    length = request.headers.get("content-length", "0")
-    origin = request.headers.get("origin")
-    if name not in HOSTS:
-        answer: Response = response(Refused(403, "Host", f"Host {host!r}: this server answers on this machine only."))
-    elif origin is not None and origin.partition("://")[2] != host:
-        answer = response(Refused(403, "Origin", f"Origin {origin!r}: only its own page may ask this server."))
-    elif not length.isdigit() or int(length) > MOST_BYTES:
-        answer = response(Refused(413, "TooLarge", f"a body of {length} bytes: at most {MOST_BYTES:,} are read."))
-    else:
-        answer = await call_next(request)
-    answer.headers.update(HEADERS)
-    return answer
+class Guarded:
+    """Refuses what is not from its own page, and puts the policy on every answer; streams pass as they come.
+
+    >>> Guarded(FastAPI()).app.title
+    'FastAPI'
+    """
+
+    def __init__(self, app: ASGIApp):
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+
+        async def headed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(HEADERS)
+            await send(message)
+
+        refused = _refused(Headers(scope=scope)) if scope["type"] == "http" else None
+        await (response(refused) if refused else self.app)(scope, receive, headed)
+
+
+def _refused(headers: Headers) -> Refused | None:
+    host, origin, length = headers.get("host", ""), headers.get("origin"), headers.get("content-length", "0")
+    if (host if host.endswith("]") else host.rpartition(":")[0] or host) not in HOSTS:
+        return Refused(403, "Host", f"Host {host!r}: this server answers on this machine only.")
+    if origin is not None and origin.partition("://")[2] != host:
+        return Refused(403, "Origin", f"Origin {origin!r}: only its own page may ask this server.")
+    if "transfer-encoding" in headers or not length.isdigit() or int(length) > MOST_BYTES:
+        return Refused(413, "TooLarge", f"a body of {length} bytes: it must say its length, at most {MOST_BYTES:,}.")
+    return None

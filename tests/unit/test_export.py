@@ -224,8 +224,9 @@ def test_what_cannot_be_exported_is_told(tmp_path, written):
         export.export(unet(), tmp_path / "a", how=GUIDED, shape=SHAPE, opset=12)
     with pytest.raises(RunError, match="no noise levels"):
         export.export(sf.MLP(2), tmp_path / "a", how=Drawing(), shape=(2,))
+    plane = sf.Preconditioned(sf.MLP(2, 8, 1), sf.VP())
     with pytest.raises(ExportError):
-        export.export(unet(), tmp_path / "a", how=GUIDED, shape=SHAPE, tolerance=1e-12)
+        export.export(lively(plane), tmp_path / "a", how=Drawing(steps=3), shape=(2,), tolerance=1e-12)
     assert not (tmp_path / "a").exists()
     with pytest.raises(RunError, match="no file of that name"):
         export.OnnxDenoiser(tmp_path / "nothing.onnx")

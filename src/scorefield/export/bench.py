@@ -145,8 +145,9 @@ def picture(cells: Sequence[Cell]) -> "Figure":
         )  # fmt: skip
         many = [each for each in cells if each.backend == name and each.steps == most]
         right.plot([each.rows for each in many], [each.throughput for each in many], **style)
-    for ax in (left, right):
+    for ax, places in ((left, {each.steps for each in cells}), (right, {each.rows for each in cells})):
         ax.set_xscale("log", base=2)
+        ax.set_xticks(sorted(places))
         ax.set_yscale("log")
         for axis in (ax.xaxis, ax.yaxis):
             axis.set_major_formatter("{x:g}")

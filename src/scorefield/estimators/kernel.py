@@ -31,12 +31,11 @@ class KernelExponentialFamily(DensityEstimator):
     other.
 
     >>> import numpy as np
-    import torch
-        >>> x = np.random.default_rng(0).normal(size=(200, 1)) / 4 + np.repeat([[-1.0], [1.0]], 100, axis=0)
-        >>> model = KernelExponentialFamily().fit(x)
-        >>> low, high = model.score_samples([[0.0], [1.0]])
-        >>> bool(high - low > 2)
-        True
+    >>> x = np.random.default_rng(0).normal(size=(200, 1)) / 4 + np.repeat([[-1.0], [1.0]], 100, axis=0)
+    >>> model = KernelExponentialFamily().fit(x)
+    >>> low, high = model.score_samples([[0.0], [1.0]])
+    >>> bool(high - low > 2)
+    True
     """
 
     def __init__(

@@ -87,6 +87,10 @@ def restore(state: State, seed: int, loss: Loss, average: nn.Module, optimizer: 
             f"state of step {state.step} does not fit this model and optimiser: {str(error).splitlines()[0]}; "
             "continue with the arguments it was trained with."
         ) from error
+    for weight, moments in optimizer.state.items():
+        for name, value in moments.items():
+            if isinstance(value, Tensor) and value.shape == weight.shape:  # numbers round as they are laid out
+                moments[name] = torch.empty_like(weight, dtype=value.dtype).copy_(value)
 
 
 def _copy(tensors: Tensors) -> Tensors:

@@ -3,7 +3,7 @@
 python benchmarks/ksd.py            times at n = 1,500, d = 5, 500 bootstraps, beside a peer; level over 1,000 null sets; power
 python benchmarks/ksd.py --sets 0   the times only
 
-The peer is the kernel Stein test as kgof's documentation has it, written out here in NumPy because no index offers the package: kernel
+The peer is the kernel Stein test in the manner of kgof, written from memory in NumPy because no index offers the package: kernel
 derivatives a coordinate at a time, each an n × n matrix from the distances on, and one bootstrap after another. Both run in float64
 on the same rows, in turns, and must return the same statistic.
 """

@@ -22,7 +22,8 @@ test-browser: $(DONE)  ## the explorer's pages in a real Chromium, which must be
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest tests/browser
 
 test-all: $(DONE)  ## also what takes minutes rather than seconds; which lines of the package were run
-	$(BIN)/pip install -q -c constraints.txt -e '.[ray]'
+	$(BIN)/pip install -q -c constraints.txt -e '.[ray]' einops
+	$(BIN)/pip install -q -c constraints.txt --no-deps azula
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 \
 		--doctest-modules --doctest-glob=README.md --cov=scorefield --cov-report=term --cov-fail-under=95 \
 		tests src/scorefield README.md

@@ -66,7 +66,8 @@ def test_two_hundred_made_up_requests_find_nothing(tmp_path):
 def test_thousands_of_made_up_requests_find_nothing(run, tmp_path):
     make, *more = RUNS[run]
     with serving(make(tmp_path / "run"), *LIMITS) as server:
-        cases, answers = fuzzed(server, tmp_path, 500, *more)
+        cases, answers = fuzzed(server, tmp_path, 700, *more)
+        print(f"{cases} cases: {dict(answers)}")
         assert [line for line in server.lines if line["event"] == "worker restarts"] == []
     assert cases >= 2500
     assert answers[200] > 200

@@ -353,6 +353,7 @@ def test_the_arrows_of_a_point_are_one_another(page, name):
     assert torch.allclose(epsilon, sigma * size, rtol=1e-5)
     exact_score = densities.toy(Chosen(name=name)).score(x[None], 1.0, 0.5)[0]
     assert found["exact"] == pytest.approx(exact_score.tolist(), rel=1e-6)
+    assert found["score"] == pytest.approx(found["exact"], rel=1e-6)  # the method asked for is the exact one
 
 
 def test_with_more_sources_the_average_becomes_the_score(page):

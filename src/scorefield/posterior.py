@@ -28,7 +28,7 @@ from .networks import MLP
 from .noises import EDM, Gaussian
 from .objectives import Diffusion, LogNormal
 from .samplers import Multistep
-from .tensors import Streams
+from .tensors import Streams, seeded
 from .training import train
 
 Bound = float | tuple[float, ...]
@@ -91,8 +91,7 @@ class Posterior(nn.Module):
         self.dim, self.given, self.low, self.high, self.noise, self.reach = dim, given, low, high, noise, reach
         if not bool((self._bounds[0] < self._bounds[1]).all()):
             raise RangeError(f"Posterior(low={low}, high={high}): low must be below high.")
-        with torch.random.fork_rng(devices=[]):  # the same beginning every time, and nobody else's randomness touched
-            torch.default_generator.manual_seed(0)
+        with seeded(0):  # the same beginning every time, and nobody else's randomness touched
             self.network = network if network is not None else MLP(dim, width=128, depth=4, given=given)
         for name, size in (("theta", dim), ("x", given)):
             self.register_buffer(f"{name}_shift", torch.zeros(size, dtype=torch.float64))

@@ -12,7 +12,9 @@ Salmon, Moraes, Dror and Shaw (2011), "Parallel random numbers: as easy as 1, 2,
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from threading import RLock
 
 import numpy as np
 import torch
@@ -25,6 +27,7 @@ _MASK = 0xFFFFFFFF
 _LOW, _HALF = np.uint64(_MASK), np.uint64(32)
 _MULTIPLIERS = np.array([0xD2511F53, 0xCD9E8D57], dtype=np.uint64)
 _WEYL = np.array([0x9E3779B9, 0xBB67AE85], dtype=np.uint64)
+_GLOBAL = RLock()
 
 
 def expand(t: Shaped[Tensor, "*batch"] | float, x: Float[Tensor, "batch *event"]) -> Tensor:
@@ -171,6 +174,27 @@ def rademacher(x: Float[Tensor, "batch *event"], generator: Draws | None = None)
     [-1.0, 1.0]
     """
     return torch.where(uniform(x, generator) < 0.5, -torch.ones_like(x), torch.ones_like(x))
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
+    """Torch's own generators within the block (initial weights, dropout) as a function of the seed; put back afterwards.
+
+    They belong to the whole process, so threads enter such blocks one at a time. ``device``: a CUDA device whose generator
+    is seeded too.
+
+    >>> with seeded(3):
+    ...     a = torch.randn(2)
+    >>> with seeded(3):
+    ...     torch.equal(a, torch.randn(2))
+    True
+    """
+    cuda = device is not None and device.type == "cuda"
+    with _GLOBAL, torch.random.fork_rng(devices=[device] if cuda else []):
+        torch.default_generator.manual_seed(seed)
+        if cuda:
+            torch.cuda.manual_seed(seed)
+        yield
 
 
 def _drawn(x: Tensor) -> torch.dtype:

@@ -63,7 +63,8 @@ from torch import nn
 
 import scorefield as sf
 from scorefield.recipes.drawing import Drawing
-from scorefield.recipes.experiment import Experiment, seeded
+from scorefield.recipes.experiment import Experiment
+from scorefield.tensors import seeded
 
 
 class Tiny(nn.Module):

@@ -16,8 +16,8 @@ import torch
 
 from scorefield import VP, plane, sample
 from scorefield.explorer import application, training_code, walks_code
-from scorefield.explorer.contest import Setting
-from scorefield.explorer.densities import Chosen
+from scorefield.explorer.contest import Contest, Setting
+from scorefield.explorer.densities import Chosen, toy
 from scorefield.explorer.requests import WalkRequest
 from scorefield.explorer.training_code import Stand
 from scorefield.metrics import Estimate
@@ -179,12 +179,41 @@ def test_the_code_of_a_training_prints_the_divergences_of_the_page(explorer):
         reports = [json.loads(answer.readline()) for _ in range(3)]
         with asked(explorer, "/api/train/code", {"train": body, "stands": [{"name": "sliced", "steps": 3}]}) as code:
             assert "sf.Sliced()" in json.loads(code.read())["code"]
-    runs = reports[-1]["runs"]
-    stands = [Stand(name=run["name"], steps=run["steps"]) for run in runs]
+    while len(explorer.app.state.sessions):  # its steps seed the generator that the lines seed, too
+        time.sleep(0.01)
+    for report in reports[1:]:  # the first is of untrained networks
+        assert_printed(report["runs"])
+
+
+@pytest.mark.parametrize("steps", [(0, 0), (1, 0), (3, 2)], ids=["nobody has begun", "one has begun", "one is ahead"])
+@pytest.mark.parametrize("turn", [None, 0, 1], ids=["as set", "turned before the first step", "turned later"])
+def test_the_code_of_a_training_is_right_wherever_a_slow_machine_stands(steps, turn):
+    density = toy(Chosen())
+    setting = Setting(rows=200, batch=16, width=8, depth=1, seed=4)
+    contest = Contest(
+        ["sliced", "denoising"],
+        setting,
+        lambda n, g: density.sample(n, g).float(),
+        truth=lambda x, sigma: density.score(x, torch.ones(()), sigma),
+    )
+    if turn == 0:
+        contest.turn(1.5)
+    for each, wanted in zip(contest.contestants, steps):
+        for _ in range(wanted):
+            each.advance()
+            if turn == each.steps:
+                contest.turn(1.5)
+    runs = [{"name": c.name, "steps": c.steps, "turns": c.turns, **contest.measure(c)} for c in contest.contestants]
+    contest.close()
+    assert_printed(runs)
+
+
+def assert_printed(runs):
+    """That the code of where these runs stand prints their divergences."""
+    stands = [Stand(name=run["name"], steps=run["steps"], turns=run["turns"]) for run in runs]
     setting = Setting(rows=200, batch=16, width=8, depth=1, seed=4)
     found = printed(training_code.train(Chosen(), "", setting, stands).code)
-    for run in runs:
-        assert found[run["name"]] == str(Estimate(**run["fisher"]))
+    assert found == {run["name"]: str(Estimate(**run["fisher"])) for run in runs}
 
 
 def test_a_training_is_turned_paused_and_stopped_by_its_page(explorer):

@@ -4,6 +4,7 @@ import inspect
 import json
 import math
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ from scorefield.models import Preconditioned
 from scorefield.networks import MLP
 from scorefield.noises import VP
 from scorefield.objectives import Denoising, Diffusion
-from scorefield.tensors import normal
+from scorefield.tensors import normal, seeded
 from scorefield.training import Exponential, Power, bar, constant, cosine, fit, linear, train
 
 SGD = {"optimizer": torch.optim.SGD, "warmup": 0.0, "decay": constant, "clip": None}
@@ -442,3 +443,17 @@ def test_the_bar_passes_everything_on_and_records_are_json(capsys):
     assert line["held_out"] == {"0": shown[1].held_out.loss}
     assert line["fisher"] == {"0": shown[1].held_out.fisher[0.0]}
     assert "held_out" not in shown[0].record()
+
+
+def test_trainings_with_dropout_in_two_threads_are_those_of_one():
+    def weights(seed):
+        with seeded(seed):
+            model = nn.Sequential(nn.Linear(2, 8), nn.Dropout(0.5), nn.Linear(8, 2))
+        x = torch.ones(64, 2)
+        fit(model, lambda model, x, generator: (model(x) - x).square().sum(1), batches(x, 32), steps=60, seed=seed)
+        return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+    alone = [weights(seed) for seed in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(weights, range(4)))
+    assert all(map(torch.equal, alone, together))

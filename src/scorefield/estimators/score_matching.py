@@ -25,7 +25,7 @@ from ..networks import MLP
 from ..noises import VP
 from ..noises import Gaussian as Noise
 from ..objectives import Denoising, Diffusion, Implicit, Objective, Sliced
-from ..tensors import Draws, Streams
+from ..tensors import Draws, Streams, seeded
 from ..training import train
 from .base import DensityEstimator, seed_of
 from .densities import Density, FromEnergy, FromField, FromFlow, Standardised, losses
@@ -129,8 +129,7 @@ class ScoreMatching(DensityEstimator):
         seed = seed_of(self.random_state)
         z = self.scaling_.to_model(x)
         objective = Diffusion() if self.objective is None else self.objective
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
+        with seeded(seed):
             model = self._model(objective, z)
         kept = round(self.held_out * len(z))
         order = torch.randperm(len(z), generator=torch.Generator().manual_seed(seed))

@@ -28,7 +28,7 @@ from ..metrics.estimate import Estimate, mean
 from ..networks import MLP
 from ..objectives import Denoising, Implicit, Sliced
 from ..objectives.base import Objective
-from ..tensors import Draws, Streams, normal
+from ..tensors import Draws, Streams, normal, seeded
 from ..training import Progress, constant, train
 from .costs import evaluations
 
@@ -287,8 +287,7 @@ class Contest:
 
 def network(setting: Setting) -> MLP:
     """The network all of them start from: a function of (width, depth, seed)."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(setting.seed)
+    with seeded(setting.seed):
         return MLP(2, setting.width, setting.depth)
 
 

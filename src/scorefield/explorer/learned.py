@@ -14,8 +14,7 @@ from ..models import Energy, Preconditioned, edm
 from ..networks import MLP
 from ..noises import EDM
 from ..objectives import Diffusion
-from ..recipes.experiment import seeded
-from ..tensors import Streams
+from ..tensors import Streams, seeded
 from ..training import train
 from .densities import Chosen
 from .held import Held

@@ -44,7 +44,7 @@ def train(density: Chosen, run: str, setting: Setting, stands: Sequence[Stand]) 
     True
     """
     seed = f", seed={setting.seed}" if setting.seed else ""
-    turned = any(stand.turns for stand in stands)
+    turned, some = any(stand.turns for stand in stands), not all(stand.steps for stand in stands)
     runs = ", ".join(_entry(stand, turned) for stand in stands)
     last = next((stand.turns[-1][1] for stand in stands if stand.turns), setting.sigma)
     lines = [
@@ -57,19 +57,21 @@ def train(density: Chosen, run: str, setting: Setting, stands: Sequence[Stand]) 
         *(LINES[stand.name] for stand in stands),
         "",
         f"for name, objective, steps{', turns' if turned else ''} in [{runs}]:",
-        f"    sigma = {setting.sigma:g}",
+        f"    sigma = {f'turns.get(0, {setting.sigma:g})' if turned else f'{setting.sigma:g}'}",
         f"    torch.manual_seed({setting.seed})",
         f"    model, batches = sf.MLP(2, {setting.width}, {setting.depth}), sf.data.batches(x, {setting.batch}{seed})",
         f"    how = dict(learning_rate={setting.learning_rate:g}, warmup=0.0, decay=sf.training.constant{seed})",
     ]
     if turned:
         lines += [
-            "    for progress in sf.train(model, objective, batches, steps=steps, **how):",
-            "        sigma = turns.get(progress.step, sigma)",
-            "    score = progress.average",
+            "    score = model",
+            f"    for progress in sf.train(model, objective, batches, steps=steps, **how){' if steps else []' if some else ''}:",
+            "        sigma, score = turns.get(progress.step, sigma), progress.average",
         ]
     else:
-        lines += ["    score = sf.fit(model, objective, batches, steps=steps, **how)"]
+        lines += [
+            f"    score = sf.fit(model, objective, batches, steps=steps, **how){' if steps else model' if some else ''}"
+        ]
     lines += [f"    print(name, sf.metrics.fisher_divergence(score, lambda x: density.score(x, 1.0, {last:g}), noisy))"]
     formula = "\n".join(FORMULAS[stand.name] for stand in stands)
     return Snippet("\n".join(lines), formula, tuple(SOURCES[stand.name] for stand in stands))
@@ -77,4 +79,4 @@ def train(density: Chosen, run: str, setting: Setting, stands: Sequence[Stand]) 
 
 def _entry(stand: Stand, turned: bool) -> str:
     turns = f", {dict(stand.turns)}" if turned else ""
-    return f'("{stand.name}", {stand.name}, {max(1, stand.steps)}{turns})'
+    return f'("{stand.name}", {stand.name}, {stand.steps}{turns})'

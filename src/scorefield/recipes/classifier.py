@@ -19,10 +19,10 @@ from ..errors import DataError, RangeError, RunError, ShapeError
 from ..guidance.classifier import Classifier, CrossEntropy, Encoder
 from ..noises import EDM
 from ..objectives import LogNormal
-from ..tensors import Streams, normal
+from ..tensors import Streams, normal, seeded
 from ..training import bar, train
 from .digits import fast_bfloat16
-from .experiment import interruptible, seeded
+from .experiment import interruptible
 from .measure import Measure, Measures, plain, table
 
 if TYPE_CHECKING:

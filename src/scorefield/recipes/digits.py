@@ -14,8 +14,9 @@ from ..models import Preconditioned, edm
 from ..networks import UNet
 from ..noises import EDM
 from ..objectives import Diffusion, Dropout, LogNormal, weights
+from ..tensors import seeded
 from .drawing import Drawing
-from .experiment import Experiment, Finished, seeded
+from .experiment import Experiment, Finished
 from .measure import Measure, Measures, distances
 
 

@@ -20,9 +20,10 @@ from ..errors import RangeError, RunError
 from ..guidance import Free
 from ..models import Denoiser
 from ..samplers import Multistep
+from ..tensors import seeded
 from ..training import Power
 from .drawing import Drawing
-from .experiment import Experiment, Finished, Show, seeded
+from .experiment import Experiment, Finished, Show
 from .fidelity import fidelity
 from .find import find, names
 from .measure import Measure, Measures, distances

@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor, nn
 
 from .. import box, files, plots
@@ -246,21 +245,6 @@ class Finished:
         with files.writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
         return self.folder / name
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """The block's draws from torch's own generator, such as initial weights, as a function of the seed alone.
-
-    >>> with seeded(3):
-    ...     a = torch.randn(2)
-    >>> with seeded(3):
-    ...     torch.equal(a, torch.randn(2))
-    True
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        yield
 
 
 class Stop:

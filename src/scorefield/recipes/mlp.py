@@ -13,10 +13,10 @@ from ..models import Denoiser, Preconditioned, edm
 from ..networks import MLP
 from ..noises import EDM
 from ..objectives import Diffusion, LogNormal, weights
-from ..tensors import normal
+from ..tensors import normal, seeded
 from .digits import judged
 from .drawing import Drawing
-from .experiment import Experiment, Finished, seeded
+from .experiment import Experiment, Finished
 from .measure import Measure, Measures
 from .projection import Plane, picture
 

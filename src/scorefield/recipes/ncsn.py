@@ -25,11 +25,11 @@ from ..networks import EncoderDecoder
 from ..noises import EDM
 from ..objectives import Diffusion, Levels, weights
 from ..samplers import AnnealedLangevin
-from ..tensors import Streams, sum_event
+from ..tensors import Streams, seeded, sum_event
 from ..training import constant
 from .digits import judged
 from .drawing import Drawing
-from .experiment import Experiment, Finished, seeded
+from .experiment import Experiment, Finished
 from .measure import Measures
 
 if TYPE_CHECKING:

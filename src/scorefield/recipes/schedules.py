@@ -27,9 +27,10 @@ from ..models import Preconditioned, edm
 from ..noises import EDM
 from ..objectives import Diffusion, EvenLevels, Levels, weights
 from ..samplers import Multistep
+from ..tensors import seeded
 from ..training import HeldOut
 from .drawing import Drawing
-from .experiment import Experiment, Finished, seeded
+from .experiment import Experiment, Finished
 from .measure import Measure, Measures, table
 from .measure import distances as to_data
 from .mlp import Flat

@@ -22,8 +22,9 @@ from ..models import Denoiser, Preconditioned
 from ..networks import MLP
 from ..noises import VP
 from ..objectives import Diffusion
+from ..tensors import seeded
 from .drawing import Drawing
-from .experiment import Experiment, Finished, seeded
+from .experiment import Experiment, Finished
 from .measure import Measure, Measures
 
 Rows = Float[Tensor, "n columns"]

@@ -22,10 +22,10 @@ from ..models import Denoiser, Preconditioned
 from ..networks import MLP
 from ..noises import VP
 from ..objectives import Diffusion
-from ..tensors import Streams
+from ..tensors import Streams, seeded
 from . import portrait
 from .drawing import Drawing
-from .experiment import Experiment, Finished, seeded
+from .experiment import Experiment, Finished
 from .measure import Measure, Measures, distances
 
 Points = Float[Tensor, "n 2"]

@@ -1,8 +1,8 @@
 """One step: rows → losses → the gradient of their mean → clip → optimiser → average."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import DivergedError, RangeError
 from ..models import require_independent_rows
+from ..tensors import seeded
 from . import averages, schedules
 from .failures import diverged, memory_limit
 from .held_out import Evaluation, HeldOut
@@ -164,16 +165,10 @@ class Engine:
     def _reducing(self, last: bool) -> AbstractContextManager:
         return nullcontext() if last else self.accelerator.no_sync(self.prepared)
 
-    @contextmanager
-    def _own_randomness(self, done: int) -> Iterator[None]:
-        """Torch's own generators as a function of (seed, step, process), for dropout; put back afterwards."""
-        device = self.accelerator.device
+    def _own_randomness(self, done: int) -> AbstractContextManager:
+        """Dropout as a function of (seed, step, process)."""
         seed = ((self.settings.seed * 1_000_003 + done) * 65_537 + self.accelerator.process_index) % 2**63
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.default_generator.manual_seed(seed)
-            if device.type == "cuda":
-                torch.cuda.manual_seed(seed)
-            yield
+        return seeded(seed, self.accelerator.device)
 
     def _diverged(self, batch: Batch, losses: Tensor, done: int, total: float, norm: float) -> DivergedError:
         rows, parts = len(batch["x"]), self.accelerator.num_processes

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from . import box, files
 from .describe import build, describe
 from .errors import DamagedError, LockedError, RangeError, RunError
+from .tensors import seeded
 from .training import Progress, State
 
 FORMAT = 1
@@ -73,7 +74,8 @@ or a model of the box: digits, digits-fast, moons, rings.
     path = folder / "average.safetensors"
     if not path.exists():
         raise RunError(f"run {folder}: no weights have been saved yet; continue its training with --resume.")
-    model = build(about["model"], trust)
+    with seeded(0):  # the weights that constructors draw, to be overwritten, are nobody else's randomness
+        model = build(about["model"], trust)
     try:
         model.load_state_dict(files.read_tensors(path))
     except RuntimeError as error:

@@ -44,6 +44,13 @@ def steps(folder):
     return sorted(path.name for path in (folder / "state").iterdir())
 
 
+def test_loading_leaves_the_global_randomness_alone(tmp_path):
+    save(model_of(), tmp_path / "run")
+    before = torch.get_rng_state()
+    load(tmp_path / "run")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_a_saved_model_comes_back_with_its_facts(tmp_path):
     model = model_of()
     save(model, tmp_path / "run", recipe="moons", seed=3, scaling=(0.5, float("inf")))

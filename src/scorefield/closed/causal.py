@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from ..errors import DataError, MissingPackageError, RangeError
-from .checks import data, full, names_of, solvable
+from .checks import data, distinct, full, names_of, solvable
 from .ordering import Points, causal_order
 
 if TYPE_CHECKING:
@@ -120,6 +120,7 @@ def causal_graph(
         raise RangeError(f"causal_graph(order={list(order)[:8]}): wanted each of the {d} columns once.")
     if n < 3 * d:
         raise DataError(f"causal_graph of {n} rows and {d} columns: regressions need at least {3 * d} rows.")
+    distinct("causal_graph", points)
     full("causal_graph", points)
     names = names_of(names, d) if names else tuple(f"x{k + 1}" for k in range(d))
     order = causal_order(points) if order is None else list(order)

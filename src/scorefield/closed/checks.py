@@ -98,6 +98,17 @@ def distinct(who: str, x: Points) -> None:
         )
 
 
+def repeated(x: Points) -> tuple[str, ...]:
+    """What to say of rows that repeat others, where a fit can do with them; empty if none does.
+
+    >>> repeated(torch.tensor([[0.0], [1.0]]))
+    ()
+    """
+    copies = len(x) - len((x @ torch.linspace(1, 2, x.shape[1]).to(x).sqrt()).unique())
+    words = f"{copies} of {len(x)} rows repeat others: rounded or repeated data have no density, and count as independent here."
+    return (words,) if copies else ()
+
+
 def full(who: str, x: Points) -> None:
     """Raises: DataError for no more rows than columns, or columns of which one is a combination of others, naming it.
 

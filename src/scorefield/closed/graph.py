@@ -29,7 +29,8 @@ Matrix = Float[Tensor, "d d"]
 class Graph:
     """A score with a graph: ``graph(x)`` is ∇log p, ``graph.edges()`` a table, ``graph.plot()`` a picture; print it.
 
-    ``interactions`` is K, ``own`` is η, ``penalty`` the λ that made them; 0 after `GraphPath.refit`.
+    ``interactions`` is K, ``own`` is η, ``penalty`` the λ that made them; 0 after `GraphPath.refit`. ``notes`` say what
+    to know before using it, as of rows that repeat others.
 
     >>> from scorefield.closed import Normal
     >>> graph = Graph(Normal(2), torch.tensor([[2.0, -1.0], [-1.0, 2.0]]), torch.zeros(2), ("a", "b"))
@@ -44,6 +45,7 @@ class Graph:
     own: Float[Tensor, "d"]
     names: Sequence[str]
     penalty: float = 0.0
+    notes: Sequence[str] = ()
 
     def __post_init__(self):
         if not len(self.names) == len(self.own) == len(self.interactions) == self.model.size:
@@ -125,4 +127,5 @@ class Graph:
             for e in self.edges()
         ]
         title = [f"{'edge':<{2 * wide + 3}}  {'interaction':>11}  {'strength':>8}"] if rows else []
-        return "\n".join([head, *title, *rows] + ([f"! no density: {self.flaw}"] if self.flaw else []))
+        said = [f"no density: {self.flaw}"] * (self.flaw is not None) + list(self.notes)
+        return "\n".join([head, *title, *rows, *(f"! {note}" for note in said)])

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..domains import Real
+from .checks import repeated
 from .dip import two_heaps
 from .family import LogDensity
 
@@ -83,9 +84,7 @@ def notes(fitted: "Fitted") -> Iterator[str]:
     row, share = int(influences.argmax()), float(influences.max())
     if share > _SHARE + 20 / n:
         yield f"row {row} alone makes {100 * share:.0f} % of the variance: heavy tails, for which the sandwich is too small."
-    copies = n - len((fitted.x @ torch.linspace(1, 2, fitted.x.shape[1]).to(fitted.x).sqrt()).unique())
-    if copies:
-        yield f"{copies} of {n} rows repeat others: rounded or repeated data have no density, and count as independent here."
+    yield from repeated(fitted.x)
 
 
 def _suspect(fitted: "Fitted", efficiency: float) -> bool:

@@ -18,7 +18,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from ..errors import RangeError
-from .checks import data, full
+from .checks import data, distinct, full
 from .kernels import median_width, squared_distances
 
 Points = Float[Tensor, "n d"]
@@ -28,8 +28,8 @@ def curvatures(x: Shaped[Tensor, "*shape"], *, width: float | None = None, ridge
     """∂²_jj log p at each row: the diagonal of the Hessian of the log-density of the data, and nothing else of it.
 
     ``width`` is s of the kernel exp(−|x − y|²/2s²), in units of the data, by default the median distance between rows; ``ridge`` is η,
-    in units of k(x, x) = 1. Raises: RangeError unless both are positive; ShapeError and DataError for bad data, such as a column that
-    others determine, or fewer rows than columns.
+    in units of k(x, x) = 1. Raises: RangeError unless both are positive; ShapeError and DataError for bad data, such as rows that
+    repeat others, a column that others determine, or fewer rows than columns.
 
     >>> x = torch.randn(1000, 1, generator=torch.Generator().manual_seed(0))
     >>> -1.2 < float(curvatures(x, ridge=0.1).mean()) < -0.8
@@ -62,6 +62,7 @@ def causal_order(x: Shaped[Tensor, "*shape"], *, width: float | None = None, rid
 
 
 def _require(x: Points, width: float | None, ridge: float) -> None:
+    distinct("curvatures", x)
     full("curvatures", x)
     if not 0 < ridge < math.inf:
         raise RangeError(f"curvatures(ridge={ridge:g}): must be positive, in units of k(x, x) = 1; try 1e-3.")

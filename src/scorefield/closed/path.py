@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..errors import DataError, DivergedError, RangeError, ShapeError
 from .blocks import Blocks, Model, blocks, inflation, powers
-from .checks import Points, data, full, masses, names_of
+from .checks import Points, data, full, masses, names_of, repeated
 from .descent import Quadratic, descend
 from .graph import Graph
 from .normal import Normal
@@ -160,6 +160,11 @@ class GraphPath:
         unit = self.scale ** powers(self.model)[0]
         return self.scaled / torch.outer(unit, unit)
 
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader should know before using the graphs; empty if nothing stands out."""
+        return repeated(self.x)
+
     @property
     def sizes(self) -> Int[Tensor, "l"]:
         """The number of edges for each penalty."""
@@ -227,7 +232,7 @@ class GraphPath:
         a, b = powers(self.model)
         unit = self.scale**a
         own = self.blocks.own(scaled) / self.scale**b
-        return Graph(self.model, scaled / torch.outer(unit, unit), own, self.names, penalty)
+        return Graph(self.model, scaled / torch.outer(unit, unit), own, self.names, penalty, self.notes)
 
     def __str__(self) -> str:
         head = (
@@ -241,4 +246,6 @@ class GraphPath:
             f"{float(self.penalties[k]):>10.4g} {int(self.sizes[k]):>7} {criteria[k]:>12.5g}{'  ← least' if k == best else ''}"
             for k in shown
         ]
-        return "\n".join([head, f"{'penalty':>10} {'edges':>7} {'eBIC(0.5)':>12}", *lines])
+        return "\n".join(
+            [head, f"{'penalty':>10} {'edges':>7} {'eBIC(0.5)':>12}", *lines, *(f"! {note}" for note in self.notes)]
+        )

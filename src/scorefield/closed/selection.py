@@ -122,7 +122,7 @@ def stability(
     """How often each edge is among the first ``edges`` of a path, over random halves of the data in complementary pairs.
 
     ``edges`` is q, by default √(0.8 d(d − 1)/2), at which one wrong edge is expected at most with a threshold of 0.9. Raises:
-    RangeError for halves < 2 or edges < 1; as `graph_path`.
+    RangeError for halves < 2 or edges < 1; DataError for rows that repeat others, which make halves alike; as `graph_path`.
 
     >>> x = torch.randn(200, 3, generator=torch.Generator().manual_seed(0))
     >>> x[:, 1] += x[:, 0]
@@ -131,6 +131,7 @@ def stability(
     """
     points = data(x)
     n, d = points.shape
+    distinct("stability", points)
     model = Normal(d) if model is None else model
     scale = scales(points, model)
     wanted = max(1, int((0.8 * d * (d - 1) / 2) ** 0.5)) if edges is None else edges

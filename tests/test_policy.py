@@ -221,10 +221,13 @@ def python(code):
     return done.stdout.strip()
 
 
-def test_importing_takes_less_than_three_tenths_of_a_second_above_torch():
-    # Processor time: the machine may be busy with the other tests.
-    code = "import time, torch; t = time.process_time(); import scorefield; print(time.process_time() - t)"
-    assert min(float(python(code)) for _ in range(3)) < 0.3
+def test_importing_takes_less_than_half_of_what_torch_takes():
+    """0.3 s where torch takes 0.6: told in units of torch, in processor time, since machines are slow, or busy with other tests."""
+    code = (
+        "from time import process_time as now; a = now(); import torch; b = now(); import scorefield; "
+        "print((now() - b) / (b - a))"
+    )
+    assert min(float(python(code)) for _ in range(3)) < 0.5
 
 
 def test_importing_is_light():

@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import subprocess
 import sys
 from enum import Enum
@@ -407,12 +406,9 @@ def test_doctor_warns_of_the_copied_ladder_before_anyone_trains_it(told):
     assert not Path("runs").exists()
 
 
-def limited():
-    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
-
-
 def test_a_full_disk_ends_with_status_1_and_whole_files(tmp_path):
-    code = "from scorefield.cli import main; main()"
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000)); "
+    code = limit + "from scorefield.cli import main; main()"
     words = ["train", "moons", *SHORT, "--width", "96", "--out", str(tmp_path / "run")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
@@ -420,7 +416,6 @@ def test_a_full_disk_ends_with_status_1_and_whole_files(tmp_path):
         capture_output=True,
         text=True,
         env=environment,
-        preexec_fn=limited,
         check=False,
     )
     assert done.returncode == 1, done.stderr

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from scorefield.recipes.drawing import Drawing
 from scorefield.server import Client
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+PATIENCE = 300.0  # seconds after which what must come is taken to have failed, on the slowest machine
 
 
 class Process:
@@ -41,7 +42,7 @@ class Process:
             except ValueError:
                 self.other.append(line)
 
-    def event(self, name: str, seconds: float = 60.0, after: int = 0) -> dict:
+    def event(self, name: str, seconds: float = PATIENCE, after: int = 0) -> dict:
         """The first line of the log about this event, when it comes."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -51,7 +52,7 @@ class Process:
             time.sleep(0.02)
         raise TimeoutError(f"no {name!r} in {seconds} s: {self.lines[-3:]} {self.other[-5:]}")
 
-    def about(self, request: str, seconds: float = 10.0) -> dict:
+    def about(self, request: str, seconds: float = PATIENCE) -> dict:
         """The line of the log about this request, when it comes."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -69,11 +70,11 @@ class Process:
     def client(self, **how) -> Client:
         return Client(self.address, **how)
 
-    def stop(self, seconds: float = 60.0) -> int:
+    def stop(self, seconds: float = PATIENCE) -> int:
         if self.process.poll() is None and not [line for line in self.lines if line.get("event") == "draining"]:
             self.process.send_signal(signal.SIGTERM)
         code = self.process.wait(seconds)
-        self._reader.join(5.0)
+        self._reader.join(seconds)
         self.process.stderr.close()
         return code
 
@@ -83,7 +84,7 @@ def serving(*words: object) -> Iterator[Process]:
     """A server that is ready, and stopped at the end: it must leave with status 0 and no traceback."""
     server = Process(*words, "--port", 0)
     try:
-        server.client().wait(60.0).close()
+        server.client().wait(PATIENCE).close()
         yield server
     finally:
         code = server.stop()
@@ -115,6 +116,15 @@ def bell(folder: Path) -> Path:
 
 
 COVARIANCE = torch.tensor([[1.0, 0.5], [0.5, 1.0]])
+
+
+def until(met: Callable[[], object], seconds: float = PATIENCE) -> None:
+    """Waits for what must come to be so."""
+    end = time.monotonic() + seconds
+    while not met():
+        if time.monotonic() > end:
+            raise TimeoutError(f"it was not so within {seconds:g} s")
+        time.sleep(0.02)
 
 
 def counted(client: Client, name: str) -> float:

@@ -5,9 +5,8 @@ import http.client
 import io
 import json
 import math
+import os
 import signal
-import threading
-import time
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from serving import COVARIANCE, bell, counted, images, serving
+from serving import COVARIANCE, bell, counted, images, serving, until
 
 from scorefield.server import Client, Completion, ServerError
 from scorefield.server.served import Served
@@ -28,7 +27,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def server(run):
-    words = ["--workers", 2, "--threads", 1, "--max-rows", 100, "--max-body", 0.25, "--timeout", 30]
+    words = ["--workers", 2, "--threads", 1, "--max-rows", 100, "--max-body", 0.25, "--timeout", 1000]
     with serving(run, *words) as server:
         yield server
 
@@ -224,93 +223,96 @@ def test_nothing_of_it_hurt_the_server(client, server):
 
 
 def test_a_client_that_goes_stops_its_computation(server, client):
-    walk = client.walk(64, steps=1000, sampler="Ancestral")
-    assert next(walk).step == 0
-    long = json.dumps({"n": 64, "steps": 1000, "sampler": "Ancestral"})
-    gone = http.client.HTTPConnection(client._line.host, client._line.port)
-    gone.request("POST", "/samples", long, {"Content-Type": "application/json"})
-    time.sleep(0.3)
-    gone.close()
-    walk.close()
+    """One leaves in the middle of its walk, one from the line behind it: a hundred rows of a thousand steps each."""
     with server.client() as other:
-        deadline = time.monotonic() + 10
-        while counted(other, "scorefield_cancelled_batches_total") < 1 or counted(other, "scorefield_waiting_requests"):
-            assert time.monotonic() < deadline, "the computation goes on without anybody who waits for it"
-            time.sleep(0.05)
-        start = time.monotonic()
-        other.samples(1, steps=2)
-        assert time.monotonic() - start < 10
-        before = counted(other, "scorefield_evaluations_total")
-        time.sleep(0.3)
-        assert counted(other, "scorefield_evaluations_total") == before
+
+        def number(name):
+            return counted(other, f"scorefield_{name}")
+
+        cancelled, rows = number("cancelled_batches_total"), number("rows_total")
+        walk = client.walk(100, steps=1000, sampler="Ancestral")
+        assert next(walk).step == 0
+        gone = http.client.HTTPConnection(client._line.host, client._line.port)
+        long = json.dumps({"n": 100, "steps": 1000, "sampler": "Ancestral"})
+        gone.request("POST", "/samples", long, {"Content-Type": "application/json", "x-request-id": "gone-1"})
+        until(lambda: number("waiting_requests"))
+        gone.close()
+        walk.close()
+        assert server.about("gone-1")["status"] == 499
+        until(lambda: not number("waiting_requests") and not number("running_batches"))
+        assert number("cancelled_batches_total") > cancelled
+        assert number("rows_total") - rows < 100, "the computation went on without anybody who waited for it"
+        assert other.samples(1, steps=2).x.shape == (1, 1, 8, 8)
 
 
 def test_a_worker_killed_under_load_loses_nothing(server, client):
     questions = [{"n": 2, "seed": k, "steps": 8} for k in range(48)]
     alone = {k: client.samples(**questions[k]).x for k in (0, 17, 47)}
     found: dict[int, np.ndarray] = {}
+    restarts, known = counted(client, "scorefield_worker_restarts"), len(server.lines)
 
     def part(k):
         with server.client(retries=0) as mine:
             for number in range(k, len(questions), 8):
                 found[number] = mine.samples(**questions[number]).x
 
-    threads = [threading.Thread(target=part, args=(k,)) for k in range(8)]
-    for each in threads:
-        each.start()
-    while len(found) < 8:
-        time.sleep(0.002)
-    import os
-
-    os.kill([line for line in server.lines if line["event"] == "worker ready"][-1]["pid"], signal.SIGKILL)
-    for each in threads:
-        each.join(60)
+    with ThreadPoolExecutor(8) as pool:
+        parts = [pool.submit(part, k) for k in range(8)]
+        until(lambda: len(found) >= 8)
+        os.kill([line for line in server.lines if line["event"] == "worker ready"][-1]["pid"], signal.SIGKILL)
+        for each in parts:
+            each.result()
     assert len(found) == len(questions)
     for number, x in alone.items():
         np.testing.assert_array_equal(found[number], x)
-    assert counted(client, "scorefield_worker_restarts") >= 1
-    assert server.event("worker restarts")["exit"] == -signal.SIGKILL
+    assert server.event("worker restarts", after=known)["exit"] == -signal.SIGKILL
+    assert counted(client, "scorefield_worker_restarts") > restarts
 
 
-def test_the_busy_refuse_the_late_are_told_and_the_stopping_answer_what_they_took(run, tmp_path):
+def test_the_busy_refuse_and_the_stopping_answer_what_they_took(run, tmp_path):
     token = tmp_path / "token"
     token.write_text("a-long-enough-token\n")
-    words = ["--workers", 1, "--queue", 2, "--timeout", 3, "--token-file", token]
+    words = ["--workers", 1, "--queue", 2, "--timeout", 1000, "--max-steps", 10**6, "--token-file", token]
     with serving(run, *words) as server:
         with server.client() as nobody, pytest.raises(ServerError) as told:
             nobody.samples()
         assert told.value.status == 401
         with server.client(token="a-long-enough-tokem") as wrong, pytest.raises(ServerError):
             wrong.model()
-        mine = {"token": "a-long-enough-token"}
-        with server.client(**mine, retries=0) as client, pytest.raises(ServerError) as told:
-            client.samples(64, steps=1000, sampler="Ancestral")
-        assert told.value.status == 504
+        mine = {"token": "a-long-enough-token", "retries": 0}
 
         def ask(n):
-            try:
-                with server.client(**mine, retries=0) as one:
+            with server.client(**mine) as one:
+                try:
                     return one.samples(n, steps=12).x.shape[0]
-            except ServerError as error:
-                return error
+                except ServerError as error:
+                    return error.status
 
-        with ThreadPoolExecutor(16) as pool:
-            found = list(pool.map(ask, [4] * 16))
-        busy = [each for each in found if isinstance(each, ServerError)]
-        assert busy
-        assert {each.status for each in busy} <= {429, 504}
-        assert 4 in found
-        with ThreadPoolExecutor(3) as pool:
+        with server.client(**mine) as first, server.client(**mine) as other, ThreadPoolExecutor(16) as pool:
+            walk = first.walk(1, steps=10**6)  # it keeps the worker until it is closed
+            assert next(walk).step == 0
+            asked = [pool.submit(ask, 4) for _ in range(16)]
+            until(lambda: sum(each.done() for each in asked) == 14)
+            walk.close()
+            assert sorted(each.result() for each in asked) == [4, 4] + [429] * 14
+            walk = first.walk(1, steps=10**6)
+            assert next(walk).step == 0
             taken = [pool.submit(ask, n) for n in (3, 4)]
-            time.sleep(0.02)
+            until(lambda: counted(other, "scorefield_waiting_requests") == 2)
             server.process.send_signal(signal.SIGTERM)
-            answers = [each.result(timeout=30) for each in taken]
-        accepted = [each for each in answers if not isinstance(each, ServerError)]
-        refused = [each.status for each in answers if isinstance(each, ServerError)]
-        assert set(refused) <= {503}
-        assert len(accepted) + len(refused) == 2
-    assert server.event("draining")["signal"] == "SIGTERM"
+            assert server.event("draining")["signal"] == "SIGTERM"
+            assert ask(5) == 503
+            walk.close()
+            assert [each.result() for each in taken] == [3, 4]
     assert server.event("stopped")
+
+
+def test_the_late_are_told(tmp_path):
+    with serving(bell(tmp_path / "bell"), "--timeout", 1, "--max-steps", 10**6) as server, server.client() as client:
+        for late in (client.samples, lambda **how: list(client.walk(**how, every=1000))):
+            with pytest.raises(ServerError) as told:
+                late(steps=10**6)
+            assert told.value.status == 504, told.value
 
 
 def test_a_known_density_is_answered_in_the_units_of_the_data(tmp_path):

@@ -12,7 +12,7 @@ ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class Meters:
-    """Requests by route and status, their seconds, the line, batches and their rows, evaluations, restarts.
+    """Requests by route and status, their seconds, the line, batches and their rows, those under way, evaluations, restarts.
 
     >>> Meters().text().splitlines()[0]
     '# HELP scorefield_requests_total Requests answered.'
@@ -32,6 +32,7 @@ class Meters:
         self.busy = Counter("worker_seconds_total", "Seconds that workers computed.", **own)
         self.cancelled = Counter("cancelled_batches_total", "Batches stopped since nobody waited.", **own)
         self.waiting = Gauge("waiting_requests", "Requests in line.", **own)
+        self.running = Gauge("running_batches", "Batches that are being computed.", **own)
         self.ready = Gauge("ready_workers", "Workers that hold the model.", **own)
         self.restarts = Gauge("worker_restarts", "Workers started again.", **own)
         self.retried = Gauge("retried_pieces", "Pieces of requests computed again.", **own)
@@ -39,6 +40,7 @@ class Meters:
     def watch(self, desk: Desk, pool: Pool) -> None:
         """Reads the line and the workers whenever it is asked."""
         self.waiting.set_function(lambda: len(desk.waiting))
+        self.running.set_function(lambda: pool.running)
         self.ready.set_function(lambda: pool.ready)
         self.restarts.set_function(lambda: pool.restarts)
         self.retried.set_function(lambda: desk.retried)

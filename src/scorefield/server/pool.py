@@ -130,9 +130,9 @@ class Pool:
         return sum(line is not None for line in self.lines)
 
     @property
-    def busy(self) -> bool:
-        """Whether any batch is being computed."""
-        return any(line is not None and line.running for line in self.lines)
+    def running(self) -> int:
+        """Batches that are being computed."""
+        return sum(len(line.running) for line in self.lines if line is not None)
 
     def start(self) -> None:
         """Starts the workers; they are `ready` a little later."""

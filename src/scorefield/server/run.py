@@ -48,7 +48,7 @@ class Server(uvicorn.Server):
     async def _end(self) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.drain):
-                while self.gate.active or self.gate.pool.busy:
+                while self.gate.active or self.gate.pool.running:
                     await asyncio.sleep(SETTLE)
         self.should_exit = True
 

@@ -1,7 +1,7 @@
 """Simulation-based inference: p(θ | x) for every x, from pairs (θ, x) of a prior and a simulator and nothing else.
 
-The denoiser of θ that is told x learns E[θ | θ_t, x], and with it ∇ log p_t(θ_t | x) (Geffner et al. 2023, section 2.2,
-arXiv:2209.14249; Sharrock et al. 2024, section 2.2, arXiv:2210.04872). Its probability flow then draws θ | x for any x, and
+The denoiser of θ that is told x learns E[θ | θ_t, x], and with it ∇ log p_t(θ_t | x) (Geffner et al. 2023, section 2,
+arXiv:2209.14249; Sharrock et al. 2024, section 2, arXiv:2210.04872). Its probability flow then draws θ | x for any x, and
 tells its density. θ and x are standardised by the simulations. A bounded θ is drawn anew where the flow ends outside:
 
     p(θ | x) = p_flow(θ | x) 1[inside] / P_flow(inside | x).
@@ -222,7 +222,7 @@ class Posterior(nn.Module):
     ) -> TwoSample:
         """How often a classifier (a random forest of 100 trees) tells draws of θ | x from as many exact ones: ½ at best.
 
-        The C2ST of Lueckmann et al. (2021), section 3.4, arXiv:2101.04653, by `metrics.two_sample`, in units of the
+        The C2ST of Lueckmann et al. (2021), arXiv:2101.04653, by `metrics.two_sample`, in units of the
         simulations' standard deviations. Errors as `sample`.
         """
         if classifier is None:

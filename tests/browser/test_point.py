@@ -92,6 +92,6 @@ def test_code_is_shown_copied_and_its_formula_and_sources_with_it(visit):
     page.wait_for_selector("details[data-ready]")
     assert "softmax(0)" in page.inner_text("pre")
     assert "E[x₀ | x] = x + σ² s(x)" in page.inner_text(".formula")
-    assert "Vincent (2011), eq. 11" in page.inner_text(".sources")
+    assert "Vincent (2011), section 4.2" in page.inner_text(".sources")
     page.get_by_text("Copy", exact=True).click()
     page.get_by_text("Copied", exact=True).wait_for()

@@ -1,7 +1,7 @@
 """What a kernel corrects: a base score b, fitted or given. The model is b + g, and only g is left to the kernel.
 
 A normal law with mean x̄ and covariance (1 − γ) S + γ (tr S/d) I is fitted by `Shrunk`: γ = 1 is isotropic, γ = 0 the maximum
-of the likelihood. Ledoit and Wolf (2004), eq. 2, doi:10.1016/S0047-259X(03)00096-4; here γ is chosen by score matching.
+of the likelihood. Ledoit and Wolf (2004), doi:10.1016/S0047-259X(03)00096-4; here γ is chosen by score matching.
 """
 
 from dataclasses import dataclass

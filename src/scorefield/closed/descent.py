@@ -4,7 +4,7 @@
     screening: leave out K_ij if |∂_ij ℓ| < 2λ_k − λ_{k−1} at the last solution, the sequential strong rule
     optimality: |∂_ij ℓ| ≤ λ where K_ij = 0, ∂_ij ℓ = −λ sign K_ij elsewhere, ∂_ii ℓ = 0; what was left out and breaks it comes back
 
-Tibshirani et al. (2012), eq. 7 and section 7, arXiv:1011.2234. The rule can fail and the check cannot: each solution holds the
+Tibshirani et al. (2012), arXiv:1011.2234. The rule can fail and the check cannot: each solution holds the
 conditions to ``tolerance`` · λ_1 in every entry, so that the objective is within ½ ‖residual‖²/μ of its least, μ the least curvature.
 """
 

@@ -3,7 +3,7 @@
     G touches the greatest convex minorant of F_n(x−) on the left and the least concave majorant of F_n on the right of a modal
     interval, which shrinks until the two are no further apart than F_n is from what is already fixed
 
-Hartigan & Hartigan (1985), Ann. Statist. 13(1), sections 3 and 4. Among unimodal laws the uniform has the largest dip; there √n times
+Hartigan & Hartigan (1985), Ann. Statist. 13(1). Among unimodal laws the uniform has the largest dip; there √n times
 the dip exceeds 0.63 in less than one sample of a hundred for n ≤ 2,000 (simulated: 0.58, 0.60, 0.62 at n = 50, 200, 1,000).
 """
 

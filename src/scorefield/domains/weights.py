@@ -1,7 +1,7 @@
 """Weights w_j(x) that vanish at the boundary, so that integration by parts leaves nothing there.
 
     Unit         w_j = 1                          no boundary, or a density that vanishes at it
-    Axes         w_j = h(gap along axis j)        Yu, Drton & Shojaie 2019, arXiv:1812.10551, and 2022, arXiv:2009.11428
+    Axes         w_j = h(gap along axis j)        Yu, Drton & Shojaie 2019, arXiv:1812.10551, and Yu et al. 2022, arXiv:2009.11428
     Distance     w_j = h(distance to ∂Ω)          Liu, Kanamori & Williams 2022, arXiv:1910.03834
 
 with profiles h(r) = min(rᵃ, c) (`Power`) and min(log(1 + r), c) (`Logarithm`). Capping keeps far points from counting too much.

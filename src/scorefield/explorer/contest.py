@@ -4,7 +4,7 @@ All aim at p_σ, the data smoothed by N(0, σ²I), and have the expectation ½E�
 
     exact        ½|s|² + div s          at x + σz          Hyvärinen 2005, eq. 4, JMLR 6:695–709
     sliced       ½(v·s)² + v·∇(v·s)     at x + σz          Song et al. 2019, eq. 7, arXiv:1905.07088
-    denoising    ½|s + z/σ|²            at x + σz          Vincent 2011, eq. 11, doi:10.1162/NECO_a_00142
+    denoising    ½|s + z/σ|²            at x + σz          Vincent 2011, section 4.2, doi:10.1162/NECO_a_00142
 
 Row i of step k sees the same x and z in each, since z is the first draw of its stream. What a step costs is measured: in
 seconds, and in network evaluations, the arithmetic of the step over that of one forward pass of its batch.

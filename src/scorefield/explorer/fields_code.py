@@ -17,8 +17,8 @@ FORMULAS = {
 SOURCES = {
     "exact": (sources.TWEEDIE.at("eq. 1.4"),),
     "kernel": (sources.KERNELS.at("section 3"),),
-    "energy": (sources.VINCENT.at("eq. 11"), sources.EDM.at("eq. 7")),
-    "network": (sources.VINCENT.at("eq. 11"), sources.EDM.at("eq. 7")),
+    "energy": (sources.VINCENT.at("section 4.2"), sources.EDM.at("eq. 7")),
+    "network": (sources.VINCENT.at("section 4.2"), sources.EDM.at("eq. 7")),
     "run": (sources.TWEEDIE.at("eq. 1.4"),),
 }
 

@@ -31,4 +31,4 @@ def point(wanted: PointRequest) -> Snippet:
         'print("E[eps | x]", -sigma * s)',
         'print("score of the density", density.score(x, 1.0, sigma)[0])',
     ]
-    return Snippet("\n".join(lines), FORMULA, (sources.VINCENT.at("eq. 11"), sources.TWEEDIE.at("eq. 1.4")))
+    return Snippet("\n".join(lines), FORMULA, (sources.VINCENT.at("section 4.2"), sources.TWEEDIE.at("eq. 1.4")))

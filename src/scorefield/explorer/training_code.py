@@ -24,7 +24,7 @@ FORMULAS = {
 SOURCES: dict[str, Citation] = {
     "exact": sources.HYVARINEN.at("eq. 4"),
     "sliced": sources.SLICED.at("eq. 7"),
-    "denoising": sources.VINCENT.at("eq. 11"),
+    "denoising": sources.VINCENT.at("section 4.2"),
 }
 
 

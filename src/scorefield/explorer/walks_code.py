@@ -30,7 +30,7 @@ from .snippets import Snippet
 from .sources import Citation
 
 WRITTEN: dict[type[Sampler], tuple[str, Citation]] = {
-    Langevin: ("x ← x + h s(x) + √(2h) z", sources.LANGEVIN.at("eq. 1.3")),
+    Langevin: ("x ← x + h s(x) + √(2h) z", sources.LANGEVIN.at("section 1.4.1")),
     MALA: (
         "the same step y, accepted with probability min(1, p(y) q(x|y) / p(x) q(y|x))",
         sources.LANGEVIN.at("section 1.4"),
@@ -47,7 +47,7 @@ WRITTEN: dict[type[Sampler], tuple[str, Citation]] = {
         sources.UNIFIED.at("algorithm 1"),
     ),
     Churn: ("noise up to (1 + γ)σ/α, then a step of Heun down", sources.EDM.at("algorithm 2")),
-    PredictorCorrector: ("a step down, then Langevin steps of size 2(snr·σ)²", sources.SDE.at("algorithms 3–5")),
+    PredictorCorrector: ("a step down, then Langevin steps of size 2(snr·σ)²", sources.SDE.at("algorithms 1 and 4–5")),
     Adaptive: ("dy/dλ = x̂ − y,   in steps as long as the tolerance allows", sources.PAIR.at("abstract")),
 }
 

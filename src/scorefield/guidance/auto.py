@@ -5,7 +5,7 @@
 Both are asked the same, conditions and all; the weak one is smaller or trained for less time, so that the direction from it
 to the better one points to where the errors that they share shrink. Unlike `Free` it costs no variety of the condition's own.
 
-Karras, Aittala, Kynkäänniemi, Lehtinen, Aila & Laine (2024), section 3, arXiv:2406.02507.
+Karras, Aittala, Kynkäänniemi, Lehtinen, Aila & Laine (2024), section 4, arXiv:2406.02507.
 """
 
 import math

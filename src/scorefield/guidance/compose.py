@@ -4,10 +4,10 @@
     Mixture    p_t ∝ Σ_i w_i p_i,t          s = Σ_i r_i s_i,          x̂ = Σ_i r_i x̂_i,    r_i ∝ w_i p_i,t(x_t)
     Given      p_t(x | c), c fixed
 
-A negative weight negates: "this and not that" (Liu et al. 2022, section 3, arXiv:2206.01714). At t = 0 these are the products
+A negative weight negates: "this and not that" (Liu et al. 2022, arXiv:2206.01714). At t = 0 these are the products
 wanted; at t > 0 the product of the noised densities is *not* the noised product, since the logarithm of a convolution is no sum.
 A walk that follows the composed score as if it were a flow ends in another density. What is right at every level is
-sampling p_t itself, from level to level: `Metropolis` (Du et al. 2023, sections 4–5, arXiv:2302.11552).
+sampling p_t itself, from level to level: `Metropolis` (Du et al. 2023, arXiv:2302.11552).
 """
 
 import math

@@ -5,7 +5,7 @@ At each level, after a predictor's step: proposals y = x + h s(x) + √(2h) z, h
     min(1, p_t(y) q(x|y) / p_t(x) q(y|x)),        log p_t(y)/p_t(x) = E(x) − E(y) = ∫_0^1 ⟨s(x + u(y − x)), y − x⟩ du,
 
 by the model's energy if it has one, else by Lobatto's quadrature of the line integral, which has the scores at both ends already.
-Du et al. (2023), section 5 and appendix, arXiv:2302.11552 (annealed MCMC for composed energies); Sjöberg et al. (2023), section 3,
+Du et al. (2023), arXiv:2302.11552 (annealed MCMC for composed energies); Sjöberg et al. (2023),
 arXiv:2307.14012 (the line integral); Roberts & Rosenthal (1998), theorem 1, doi:10.1111/1467-9868.00123 (d^{−1/3}).
 """
 

@@ -12,7 +12,7 @@ the reverse process with x̂ linear in λ = log α/σ (SDE-DPM-Solver++, Lu et a
     m = (σ_s/σ_t) e^{−h} x_t + α_s [(1 − e^{−2h}) x̂ + (h − (1 − e^{−2h})/2) dx̂/dλ],        τ² = σ_s² (1 − e^{−2h}).
 
 Particles are resampled (systematically) when ESS = 1/Σ W² falls below half their number. Var[log p̂(y)] = (N Σ_e S_e² − 1)/(N − 1)
-is read off the shares S_e of weight that the N first ancestors e have left: Lee & Whiteley (2018), section 3, arXiv:1509.00394,
+is read off the shares S_e of weight that the N first ancestors e have left: Lee & Whiteley (2018), arXiv:1509.00394,
 less what resampling at random would add.
 """
 

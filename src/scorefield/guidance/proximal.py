@@ -2,7 +2,7 @@
 
     x̂(x_t | y) = argmin_x ‖y − A x‖²/2s² + λ ‖x − x̂‖²/2ρ² = x̂ + Aᵀ(A Aᵀ + λ s²/ρ² I)⁻¹ (y − A x̂),        ρ = σ/α
 
-Zhu et al. (2023), eq. 13 and algorithm 1, arXiv:2305.08995 (DiffPIR), with its step x_s = α_s x̂ + σ_s (√(1−ζ) ε̂ + √ζ z). At
+Zhu et al. (2023), eq. 12b and algorithm 1, arXiv:2305.08995 (DiffPIR), with its step x_s = α_s x̂ + σ_s (√(1−ζ) ε̂ + √ζ z). At
 s = 0 it is the orthogonal projection onto {A x = y}: Wang, Yu & Zhang (2022), eq. 13, arXiv:2212.00490 (DDNM).
 """
 

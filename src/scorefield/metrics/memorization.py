@@ -4,7 +4,7 @@ Ratio: the distance of a sample to its nearest training row over the mean distan
 
     r(x) = ‖x − x₍₁₎‖ / (k⁻¹ Σ_j ‖x − x₍j₎‖),
 
-small for a copy whatever the scale. Carlini et al. (2023), arXiv:2301.13188, section 4.2. Held-out rows, which nobody
+small for a copy whatever the scale. Carlini et al. (2023), arXiv:2301.13188, section 5. Held-out rows, which nobody
 copied, say how often r is small by chance.
 
 Rank: samples nearer to the training rows than held-out rows are give U < nm/2 in the Mann–Whitney test of the two sets
@@ -52,7 +52,7 @@ def copies(
     """The fraction of samples with ‖x − x₍₁₎‖ < threshold × the mean distance to the k nearest training rows.
 
     Use it in the space where closeness means likeness: pixels for small images, features otherwise. Carlini et al.
-    (2023), section 4.2, with threshold ½ and k = 50 as there.
+    (2023), section 5, with threshold ½ and k = 50 as there.
 
     Raises: ShapeError, DataError for samples that cannot be compared; RangeError unless 0 < threshold ≤ 1 and
     2 ≤ neighbours ≤ m.

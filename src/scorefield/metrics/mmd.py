@@ -65,7 +65,7 @@ def mmd_biased(
 def energy_distance(x: Float[Tensor, "n *event"], y: Float[Tensor, "m *event"]) -> Estimate:
     """2 E‖X − Y‖ − E‖X − X'‖ − E‖Y − Y'‖ without bias, in units of length, with its standard error.
 
-    Use it when no bandwidth suggests itself: it has none. Székely and Rizzo (2013), eq. 1.
+    Use it when no bandwidth suggests itself: it has none. Székely and Rizzo (2013).
 
     Raises: ShapeError, DataError for samples that cannot be compared.
 

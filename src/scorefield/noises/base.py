@@ -2,7 +2,7 @@
 
 A Gaussian noise is X_t = α(t) X_0 + σ(t) Z with α(0) = 1, σ(0) = 0 and σ/α increasing on 0 ≤ t ≤ 1. It is the marginal of
 
-    dX = f X dt + g dW,    f = α'/α,    g² = (σ²)' − 2 f σ²        (Kingma et al. 2021, eq. 3–4, arXiv:2107.00630)
+    dX = f X dt + g dW,    f = α'/α,    g² = (σ²)' − 2 f σ²        (Lu et al. 2022, section 2.1, arXiv:2206.00927)
 
 so that one who writes α and σ has written the stochastic differential equation.
 """

@@ -2,7 +2,7 @@
 
     Implicit    ½|s|² + div s                       Hyvärinen 2005, eq. 4, JMLR 6:695–709
     Sliced      ½(v·s)² + v·∇(v·s)                  Song et al. 2019, eq. 7, arXiv:1905.07088
-    Denoising   ½|s(x + σz) + z/σ|²                 Vincent 2011, eq. 11, doi:10.1162/NECO_a_00142
+    Denoising   ½|s(x + σz) + z/σ|²                 Vincent 2011, section 4.2, doi:10.1162/NECO_a_00142
 
 The first two have the expectation ½E|s − ∇log p|² up to a constant; the third has it for the density smoothed by N(0, σ²I).
 """
@@ -74,7 +74,7 @@ class Sliced(Objective):
 class Denoising(Objective):
     """½|s(x + σz) + z/σ|²: learns the score of the data smoothed by N(0, σ²I), with no derivative of s.
 
-    Vincent (2011), eq. 11. ``sigma`` is in units of x. Raises: RangeError for sigma ≤ 0.
+    Vincent (2011), section 4.2. ``sigma`` is in units of x. Raises: RangeError for sigma ≤ 0.
 
     >>> losses = Denoising(2.0)(lambda x: torch.zeros_like(x), torch.ones(4, 3), torch.Generator().manual_seed(0))
     >>> losses.shape

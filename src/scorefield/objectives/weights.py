@@ -2,7 +2,7 @@
 
 simple       w = SNR = α²/σ²                    ½|ε̂ − ε|²: Ho et al. 2020, eq. 14; NCSN's σ²|s + ε/σ|²
 likelihood   w = −dSNR/dt = g² α²/σ⁴            −log p(x) up to a constant: Song et al. 2021b, theorem 1, arXiv:2101.09258
-min_snr      w = min(SNR, γ)                    Hang et al. 2023, eq. 7, arXiv:2303.09556
+min_snr      w = min(SNR, γ)                    Hang et al. 2023, section 3.4, arXiv:2303.09556
 edm          w = 1/s² + SNR, s = data_std       unit-variance targets: Karras et al. 2022, table 1, arXiv:2206.00364
 """
 

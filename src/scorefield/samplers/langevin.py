@@ -1,12 +1,12 @@
 """Langevin dynamics: dX = s(X) dτ + √2 dW leaves p invariant when s = ∇ log p.
 
-Langevin             x ← exp_x(h s(x) + √(2h) P z)                        Roberts & Tweedie 1996, eq. 1.3, doi:10.2307/3318418
+Langevin             x ← exp_x(h s(x) + √(2h) P z)                        Roberts & Tweedie 1996, section 1.4.1, doi:10.2307/3318418
 MALA                 the same proposal y, accepted with probability
                      min(1, p(y) q(x|y) / p(x) q(y|x))                    ibid., section 1.4
 Underdamped          dX = V dτ, dV = s(X) dτ − γ V dτ + √(2γ) dW,
                      half a kick, half a drift, friction, drift, kick     Leimkuhler & Matthews 2013, BAOAB, arXiv:1203.5428
 AnnealedLangevin     k steps of size ε σ² at every noise level             Song & Ermon 2019, algorithm 1, arXiv:1907.05600
-PredictorCorrector   any step, then Langevin steps of size 2 (snr·σ)²     Song et al. 2021, algorithm 3, arXiv:2011.13456
+PredictorCorrector   any step, then Langevin steps of size 2 (snr·σ)²     Song et al. 2021, algorithms 1 and 4, arXiv:2011.13456
 """
 
 import math
@@ -195,7 +195,7 @@ class AnnealedLangevin(Sampler):
 class PredictorCorrector(Sampler):
     """Any step to a lower noise level, then Langevin steps of size 2 (snr·σ)² there.
 
-    Song et al. (2021), algorithm 3–5, arXiv:2011.13456, with ‖z‖/‖s‖ of a whole batch replaced by its expectation σ, so that rows
+    Song et al. (2021), algorithms 1, 4 and 5, arXiv:2011.13456, with ‖z‖/‖s‖ of a batch replaced by its expectation σ, so that rows
     are independent. The corrector's bias, O(snr²), stays at any number of steps: order 0.
     Raises: RangeError for steps < 1 or snr outside (0, 0.7).
     """

@@ -164,7 +164,7 @@ EXERCISES = (
         "is the score of another density at every level, and no flow leads through these. A corrector samples each "
         "of them as it is, by Langevin steps accepted or refused, and the last of them is the product.",
         "∇log (p·q)∗N(0,σ²) ≠ ∇log p∗N(0,σ²) + ∇log q∗N(0,σ²),   here −x/(½+σ²) ≠ −2x/(1+σ²)",
-        REDUCE.at("sections 4–5"),
+        REDUCE.at("abstract"),
         "import torch\n"
         "from scorefield.exact import Gaussian\n\n"
         "p, q, pq = (Gaussian(torch.tensor([m]), torch.tensor([[v]])) for m, v in ((-1.0, 1.0), (1.0, 1.0), (0.0, 0.5)))\n"

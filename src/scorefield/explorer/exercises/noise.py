@@ -306,7 +306,7 @@ EXERCISES = (
         "Each pair points to its own source. The network sees many pairs near x, cannot tell them apart, and under "
         "squared error answers their mean. That mean is the score of the noisy density, which no one ever computed.",
         "E[(x₀ − x)/σ² | x] = ∇log p_σ(x)",
-        VINCENT.at("eq. 11"),
+        VINCENT.at("section 4.2"),
         "import torch\n"
         "from scorefield.exact import Mixture\n"
         "from scorefield.tensors import Streams\n\n"
@@ -327,7 +327,7 @@ EXERCISES = (
         "The target is random given x, and its variance stays. A loss curve that levels off above zero says nothing "
         "about the network; what counts is the distance to this floor, the Fisher divergence.",
         "E ½|s − target|² = F(p_σ‖s) + E ½ Var(target | x)",
-        VINCENT.at("eq. 11"),
+        VINCENT.at("section 4.2"),
         "import torch\n"
         "import scorefield as sf\n"
         "from scorefield.exact import Mixture\n"

@@ -179,7 +179,7 @@ EXERCISES = (
         "Each step multiplies the distance to the mean by 1 − h/σ². Beyond h = 2σ² it overshoots by more than it had"
         " to go, and the next step by more again. The narrowest direction of the density decides for all.",
         "x ← (1 − h/σ²) x + √(2h) z,   stable for |1 − h/σ²| < 1,  h < 2σ² = 0.5",
-        LANGEVIN.at("eq. 1.3 and theorem 3.2"),
+        LANGEVIN.at("sections 1.4 and 3"),
         "import torch\n"
         "import scorefield as sf\n"
         "from scorefield.exact import Gaussian\n\n"

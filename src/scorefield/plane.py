@@ -129,24 +129,45 @@ class Rings(Planar):
     def sample(self, n: int, generator: Draws | None = None) -> Values:
         return data.rings(n, count=self.count, noise=self.noise, generator=generator)
 
+    @property
+    def radii(self) -> Float[Tensor, "count"]:
+        """The radius of every ring, in float64.
+
+        >>> Rings(1, noise=0.01).radii
+        tensor([1.4141], dtype=torch.float64)
+        """
+        return self._size * torch.arange(1, self.count + 1, dtype=torch.float64)
+
+    @property
+    def std(self) -> float:
+        """The standard deviation of the radius about a ring's.
+
+        >>> round(Rings(1, noise=0.01).std, 4)
+        0.0141
+        """
+        return self._size * self.noise
+
+    @property
+    def _size(self) -> float:
+        return math.sqrt(2 / ((self.count + 1) * (2 * self.count + 1) / 6 + self.noise**2))
+
     def score(self, x: Values, alpha: Times | float = 1.0, sigma: Times | float = 0.0) -> Values:
         return super().score(x, alpha, torch.as_tensor(sigma, dtype=torch.float64).clamp(min=FLOOR))
 
     def _both(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-        size = math.sqrt(2 / ((self.count + 1) * (2 * self.count + 1) / 6 + self.noise**2))
-        std, radii = size * self.noise, size * torch.arange(1, self.count + 1).to(x)
+        std, radii = self.std, self.radii.to(x)
         sigma = sigma.clamp(min=FLOOR)
         rho = x.norm(dim=1, keepdim=True)
         total = sigma**2 + alpha**2 * std**2
         middle = (radii * sigma**2 + alpha * rho * std**2) / total
-        z, w = _nodes(np.polynomial.hermite_e.hermegauss, 32)
+        z, w = normal_nodes(32)
         r = middle[..., None] + (std * sigma / total.sqrt())[..., None] * z
         argument = (rho * alpha / sigma**2)[..., None] * r
-        bessel = torch.special.i0e(argument) * w / math.sqrt(2 * math.pi)
+        bessel = torch.special.i0e(argument) * w
         # N(ρ; αk, total) √(2πσ²)/(2πσ²), and the mean of I₀ e^{−·} over r
         logs = -((rho - alpha * radii) ** 2) / (2 * total) - (2 * math.pi * total.sqrt() * sigma).log()
         logs = logs + bessel.sum(-1).log() - math.log(self.count)
-        along = (torch.special.i1e(argument) * r * w / math.sqrt(2 * math.pi)).sum(-1) / bessel.sum(-1)
+        along = (torch.special.i1e(argument) * r * w).sum(-1) / bessel.sum(-1)
         inward = (logs.softmax(1) * along).sum(1, keepdim=True)
         return logs.logsumexp(1), inward * x / rho.clamp(min=1e-300)
 
@@ -160,13 +181,16 @@ class Checkerboard(Planar):
     True
     """
 
+    side = math.sqrt(2 / (8 / 3))
+    """The length of a square's side; the board reaches two of them from the middle."""
+
     def sample(self, n: int, generator: Draws | None = None) -> Values:
         return data.checkerboard(n, generator=generator)
 
     def _both(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         if bool((sigma <= 0).any()):
             raise RangeError("Checkerboard at sigma = 0: edges have no score; use a noise level above 0.")
-        side = math.sqrt(2 / (8 / 3))
+        side = self.side
         low = side * torch.arange(-2, 2).to(x)
         below, above = ((alpha[..., None] * edge - x[..., None]) / sigma[..., None] for edge in (low, low + side))
         # Φ(above) − Φ(below) on the side where both are small, so that nothing cancels far away.
@@ -230,6 +254,17 @@ def _scaled(density: Density, x: Tensor, alpha: Tensor | float, sigma: Tensor | 
 def _normal(u: Tensor, log_mass: Tensor) -> Tensor:
     """φ(u) / mass."""
     return (-0.5 * u**2 - 0.5 * math.log(2 * math.pi) - log_mass).exp()
+
+
+def normal_nodes(n: int) -> tuple[Nodes, Nodes]:
+    """Gauss–Hermite nodes and weights of E f(Z), Z ~ N(0, 1): exact for polynomials of degree 2n − 1.
+
+    >>> z, w = normal_nodes(8)
+    >>> [round(float((w * z**k).sum()), 9) for k in (0, 2, 4)]
+    [1.0, 1.0, 3.0]
+    """
+    z, w = _nodes(np.polynomial.hermite_e.hermegauss, n)
+    return z, w / math.sqrt(2 * math.pi)
 
 
 def _unit_interval(n: int) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
-from . import fields, fields_code, learned, points, points_code
+from . import fields, fields_code, laws, learned, points, points_code
 from .densities import Chosen
 from .fields import FieldRequest
 from .held import Held
@@ -23,6 +23,13 @@ class TableRequest(Wire):
 
     text: str
     name: Annotated[str, Field(max_length=200)] = "table"
+
+
+class LawRequest(Wire):
+    """A density whose law is handed over."""
+
+    density: Chosen = Chosen(name="moons")
+    run: str = ""
 
 
 class LearnRequest(Wire):
@@ -59,6 +66,12 @@ def field(wanted: FieldRequest, request: Request) -> dict[str, Any]:
     if missing == "network":
         return {"missing": missing, "log_density": fields.ground(held(request), wanted)}
     return {"missing": missing} if missing else fields.drawn(held(request), wanted)
+
+
+@router.post("/field/law")
+def field_law(wanted: LawRequest, request: Request) -> dict[str, Any]:
+    """The law of a density other than a mixture as numbers, with which the page smooths it while a hand drags."""
+    return laws.plain(held(request).density(wanted.density, wanted.run))
 
 
 @router.post("/field/code")

@@ -1,6 +1,7 @@
 /* The laws of `scorefield.exact` in the browser, for what must move at the speed of a hand: under noise x = x_0 + σ z,
 
      log p_σ = log Σ_k w_k N(x; m_k, (s_k² + σ²) I),     s = Σ_k r_k (m_k − x)/(s_k² + σ²),     E[x_0|x] = x + σ² s
+     div s = Σ_k r_k (|m_k − x|²/(s_k² + σ²) − 2)/(s_k² + σ²) − |s|²
 
    Modes are rows [x, y, std, weight]; clean points are modes of std 0. A test compares every function with Python's. */
 
@@ -32,10 +33,10 @@ export function at(modes, x, y, sigma) {
   return {logDensity, score: [sx, sy], denoised: [x + sigma * sigma * sx, y + sigma * sigma * sy]};
 }
 
-/* Score (n·n × 2) and log-density (n·n) on a lattice of the square, rows from the bottom. Written for speed: no object is
-   made for a point. */
+/* Score (n·n × 2), its divergence and log-density (n·n) on a lattice of the square, rows from the bottom. Written for speed: no
+   object is made for a point. */
 export function field(modes, sigma, n, half = 3) {
-  const K = modes.length, score = new Float32Array(2 * n * n), logDensity = new Float32Array(n * n);
+  const K = modes.length, score = new Float32Array(2 * n * n), divergence = new Float32Array(n * n), logDensity = new Float32Array(n * n);
   const mx = new Float64Array(K), my = new Float64Array(K), half_v = new Float64Array(K), base = new Float64Array(K), logs = new Float64Array(K);
   const total = Math.log(modes.reduce((sum, mode) => sum + mode[3], 0));
   for (let k = 0; k < K; k += 1) {
@@ -54,18 +55,20 @@ export function field(modes, sigma, n, half = 3) {
         logs[k] = base[k] - ((x - mx[k]) ** 2 + (y - my[k]) ** 2) * half_v[k];
         if (logs[k] > top) top = logs[k];
       }
-      let sum = 0, sx = 0, sy = 0;
+      let sum = 0, sx = 0, sy = 0, bend = 0;
       for (let k = 0; k < K; k += 1) {
-        const r = Math.exp(logs[k] - top), pull = 2 * half_v[k] * r;
+        const dx = mx[k] - x, dy = my[k] - y, r = Math.exp(logs[k] - top), pull = 2 * half_v[k] * r;
         sum += r;
-        sx += pull * (mx[k] - x);
-        sy += pull * (my[k] - y);
+        sx += pull * dx;
+        sy += pull * dy;
+        bend += pull * (2 * half_v[k] * (dx * dx + dy * dy) - 2);
       }
-      const p = j * n + i;
-      score[2 * p] = sx / sum;
-      score[2 * p + 1] = sy / sum;
+      const p = j * n + i, a = sx / sum, b = sy / sum;
+      score[2 * p] = a;
+      score[2 * p + 1] = b;
+      divergence[p] = bend / sum - a * a - b * b;
       logDensity[p] = top + Math.log(sum);
     }
   }
-  return {score, logDensity};
+  return {score, divergence, logDensity};
 }

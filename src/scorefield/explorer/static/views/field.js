@@ -1,19 +1,21 @@
-/* Field: a density, how its score is obtained, and how noise smooths it. Modes of a mixture follow the hand in the browser's own
+/* Field: a density, how its score is obtained, and how noise smooths it. An exact field follows the hand in the browser's own
    arithmetic; every picture that rests is the server's. */
 
-import {latest, post, stream, unpack} from "../lib/api.js";
-import {button, file, group, layout, node, radio, select, slider, table} from "../lib/controls.js";
+import {latest, stream, unpack} from "../lib/api.js";
+import {button, group, layout, node, radio, select, slider, table} from "../lib/controls.js";
 import {showCode} from "../lib/code.js";
 import {diverging, sequential, shade, theme} from "../lib/colour.js";
-import * as closed from "../lib/densities.js";
 import {grip} from "../lib/handles.js";
 import {LEVELS, Plot, legend} from "../lib/plot.js";
+import {preview, sizes} from "../lib/preview.js";
 import {DENSITIES as TOYS, METHODS, chosen, source} from "../lib/source.js";
 import {choice, number} from "../lib/state.js";
 import {bilinear} from "../lib/streamlines.js";
+import {tables} from "./field/tables.js";
 
 const DENSITIES = [...TOYS, ["table", "Your CSV"]];
 const MAPS = [["density", "Density"], ["speed", "‖s‖"], ["divergence", "div s"], ["curl", "curl s"], ["error", "Error"]];
+const MEANT = {speed: "‖s‖", divergence: "div s", curl: "curl s", error: "‖s − s*‖"};
 const N = 40, FINE = 80;
 
 const parameters = {
@@ -40,28 +42,38 @@ export default {
     const numbers = table("What is seen");
     side.append(numbers.element);
     const code = showCode(below, "/api/field/code", {failed: context.fail});
+    const quick = preview(N, FINE);
     let subject = "", moved = null, rest = 0;
-    let shown = null;       // {score, logDensity, largest, map, fisher, n, fine}
-    let grips = [], picked = 0, training = null, resting = 0, resent = "";
+    let shown = null;       // {asked, score, logDensity, largest, map, fisher, n, fine}
+    let grips = [], picked = 0, training = null, resting = 0;
 
     const body = (state) => ({
       density: chosen(state), method: state.method, sigma: state.sigma, width: state.width, run: state.run, show: state.show, n: N, fine: FINE,
     });
+    /* Whether an answer still belongs on the page: it is the one for what is chosen; or, where only the server can draw, one on the way
+       to where the hand is by now. */
+    function welcome(asked) {
+      const now = body(context.state), way = quick.knows(context.state) ? {} : {sigma: now.sigma, width: now.width};
+      return JSON.stringify({...asked, ...way}) === JSON.stringify(now);
+    }
     const server = latest("/api/field", (answer, asked, more) => {
-      if (answer.missing === "table" && !more) resend(context.state);
+      if (!welcome(asked)) return;
+      if (answer.missing === "table") own.resend(context.state);
       if (answer.missing === "network" && !training) {   // nobody knows anything yet: arrows of no length over the density
-        shown = {score: new Float32Array(2 * N * N), logDensity: unpack(answer.log_density), n: N, fine: FINE, show: "density"};
+        shown = {asked: {...asked, show: "density"}, score: new Float32Array(2 * N * N), logDensity: unpack(answer.log_density), n: N, fine: FINE};
         plot.refresh();
         if (!more) learn(context.state);
       }
-      if (answer.missing || moved) return;
+      if (answer.missing) return;
+      moved = null;
       shown = {
-        score: unpack(answer.score), logDensity: unpack(answer.log_density), map: answer.map && unpack(answer.map),
-        largest: answer.largest, fisher: answer.fisher, n: N, fine: FINE, show: asked.show,
+        asked, score: unpack(answer.score), logDensity: unpack(answer.log_density), map: answer.map && unpack(answer.map),
+        largest: answer.largest, fisher: answer.fisher, n: N, fine: FINE,
       };
       context.clear();
       plot.refresh();
-      if (!more) tell();
+      tell();
+      quick.learn(context.state);
     }, context.fail);
 
     /* A network that nobody trained for this density yet is trained while one watches; another choice stops it. */
@@ -88,48 +100,34 @@ export default {
       }, 250);
     }
 
-    /* A table that a new server does not know yet is sent again from this browser's own memory. */
-    async function resend(state) {
-      const kept = recall(state.table);
-      if (!kept || resent === state.table) {
-        context.fail(new Error("This link shows a table that is not on this computer: choose the CSV file again."));
-        return;
-      }
-      resent = state.table;
-      try {
-        columns((await post("/api/tables", kept)).columns);
-        if (context.state.table === state.table) { first.set(state.columns.split(",")[0]); second.set(state.columns.split(",")[1]); server.ask(body(context.state)); }
-      } catch (error) { context.fail(error); }
-    }
-
     plot.paint = (p) => {
       if (moved) {
-        shown = {
-          score: closed.field(moved.modes, moved.sigma, N).score, logDensity: closed.field(moved.modes, moved.sigma, FINE).logDensity,
-          n: N, fine: FINE, show: "density", fisher: null,
-        };
+        shown = {asked: body(moved), ...quick.look(moved)};
         moved = null;
+        tell();
       }
       if (!shown) {
         if (context.state.density === "table" && !context.state.table) p.text("Choose a CSV file, and its score appears here.", [0, 0], {dx: 0, dy: 0, align: "center", size: 16});
         return;
       }
       const colours = theme(), top = shown.logDensity.reduce((a, b) => Math.max(a, b), -Infinity);
-      const state = context.state, other = shown.show !== "density" && shown.map;
+      const state = context.state, {show, sigma} = shown.asked, other = show !== "density" && shown.map;
       if (other) {
-        const signed = shown.show === "divergence" || shown.show === "curl";
+        const signed = show === "divergence" || show === "curl";
         const scale = signed ? diverging(colours) : sequential(colours), range = spread(shown.map, signed);
         p.heat(shown.map, shown.fine, {scale, range, alpha: 1});
-        bar.show({speed: "‖s‖, per unit length", divergence: "div s", curl: "curl s", error: "‖s − s*‖, the error"}[shown.show], scale, range);
+        bar.show(MEANT[show] + ({speed: ", per unit length", error: ", the error"}[show] ?? ""), scale, range);
       } else {
         const scale = shade(colours.density, colours.dark ? 0.85 : 0.9, colours);
         p.heat(shown.logDensity.map((v) => Math.exp(0.28 * (v - top))), shown.fine, {scale, range: [0, 1]});
         bar.show("log p below its maximum, nats", (t) => scale(Math.exp(-0.28 * 12 * (1 - t))), [-12, 0]);
       }
       p.contours(shown.logDensity, shown.fine, LEVELS.map((below) => top - below), {colour: other ? colours.ink : colours.accent, alpha: other ? 0.22 : 0.3});
-      const ink = other && shown.show !== "curl" && shown.show !== "divergence" ? (colours.dark ? "#ffffff" : "#10131c") : colours.arrow;
+      const ink = other && show !== "curl" && show !== "divergence" ? (colours.dark ? "#ffffff" : "#10131c") : colours.arrow;
       if (state.lines === "arrows") p.arrows(shown.score, shown.n, {colour: ink});
       if (state.lines === "streamlines") p.streamlines(shown.score, shown.n, {colour: ink});
+      p.text(`σ = ${sigma}`, [-3, 3], {dx: 10, dy: 22, size: 14});   // a picture tells its own noise level, also while a hand is ahead of it
+      p.box.dataset.sigma = sigma;
     };
     context.onTheme(() => plot.refresh());
 
@@ -141,23 +139,22 @@ export default {
     });
 
     function tell() {
-      const state = context.state;
-      const sizes = Array.from({length: N * N}, (_, k) => Math.hypot(shown.score[2 * k], shown.score[2 * k + 1]));
-      const largest = shown.largest, still = sizes.indexOf(Math.min(...sizes));
+      const {method, show, sigma} = shown.asked, lengths = sizes(shown.score), least = Math.min(...lengths);
+      const largest = shown.largest, still = lengths.indexOf(least);
       const where = [still % N, Math.floor(still / N)].map((k) => (-3 + 6 * k / (N - 1)).toFixed(2)).join(", ");
       const list = [
-        ["Noise level σ", String(state.sigma), "the density is that of x₀ + σz"],
+        ["Noise level σ", String(sigma), "the density is that of x₀ + σz"],
         ["Largest ‖s‖", largest.toPrecision(3), "of the arrows that are drawn"],
-        ["Calmest arrow", `${Math.min(...sizes).toPrecision(2)} at (${where})`, "the score vanishes at modes and between them"],
+        ["Calmest arrow", `${least.toPrecision(2)} at (${where})`, "the score vanishes at modes and between them"],
       ];
       if (shown.fisher) list.push(["Fisher divergence", shown.fisher.text, "E ½‖s − s*‖² over fresh draws, one standard error"]);
       if (shown.map) {
         const [low, high] = [Math.min(...shown.map), Math.max(...shown.map)];
-        list.push([{speed: "‖s‖", divergence: "div s", curl: "curl s", error: "‖s − s*‖"}[shown.show], `${low.toPrecision(3)} … ${high.toPrecision(3)}`, "least and greatest on the map"]);
+        list.push([MEANT[show], `${low.toPrecision(3)} … ${high.toPrecision(3)}`, "least and greatest on the map"]);
       }
       numbers.show(list);
-      const name = DENSITIES.find(([id]) => id === state.density)?.[1] ?? "the run's density";
-      plot.describe(`Score field of ${name} at noise level ${state.sigma}, ${METHODS.find(([id]) => id === state.method)[1]}. `
+      const name = DENSITIES.find(([id]) => id === shown.asked.density.name)?.[1] ?? "the run's density";
+      plot.describe(`Score field of ${name} at noise level ${sigma}, ${METHODS.find(([id]) => id === method)[1]}. `
         + `Largest length ${largest.toPrecision(3)}${shown.fisher ? `, Fisher divergence to the truth ${shown.fisher.text}` : ""}.`);
     }
 
@@ -191,24 +188,11 @@ export default {
       picked = Math.max(0, picked - 1);
       set({modes});
     });
-    const upload = file("A CSV of two columns or more", ".csv,.tsv,.txt,text/csv", async (content, name) => {
-      try {
-        const found = await post("/api/tables", {text: content, name});
-        context.clear();
-        remember(found, content, name);
-        columns(found.columns);
-        set({density: "table", table: found.id, columns: found.columns.slice(0, 2).join(",")});
-        context.announce(`${name}: ${found.rows} rows, ${found.columns.length} columns of numbers.`);
-      } catch (error) { context.fail(error); }
-    }, {hint: "It is read on this machine and kept nowhere else. Columns are scaled to mean 0 and standard deviation 1."});
-    const first = select("Across", [], "", (value) => set({columns: `${value},${context.state.columns.split(",")[1]}`}));
-    const second = select("Up", [], "", (value) => set({columns: `${context.state.columns.split(",")[0]},${value}`}));
-    const columns = (names) => { first.fill(names); second.fill(names); };
+    const own = tables(context, () => server.ask(body(context.state)));
     const ofMixture = node("div", {className: "group-part"}, node("p", {className: "hint", text: "Drag a mode, or focus it and use the arrow keys."}), spread1.element, weight.element, node("div", {className: "row"}, add.element, remove.element));
-    const ofTable = node("div", {className: "group-part"}, upload.element, first.element, second.element);
     panel.append(
       group("Noise", sigma.element),
-      group("What it is the score of", density.element, ofMixture, ofTable),
+      group("What it is the score of", density.element, ofMixture, own.element),
       group("How it is obtained", method.element, width.element, run.element, progress),
       group("What is drawn", show.element, lines.element),
     );
@@ -251,8 +235,8 @@ export default {
         lines.set(state.lines);
         width.set(state.width);
         ofMixture.hidden = state.density !== "mixture";
-        ofTable.hidden = state.density !== "table";
-        first.element.hidden = second.element.hidden = !state.table;
+        own.element.hidden = state.density !== "table";
+        own.update(state);
         width.element.hidden = state.method !== "kernel";
         run.element.hidden = state.method !== "run" && state.density !== "run";
         run.set(state.run || (planar.find((each) => each.name === context.about.run) ?? planar[0])?.name || "");
@@ -260,7 +244,7 @@ export default {
         if (now !== subject) { subject = now; clearTimeout(resting); training?.abort(); }
         placeGrips(state);
         // What a hand moves is drawn from the browser's own arithmetic, within the frame; the server's numbers follow when it rests.
-        moved = state.density === "mixture" && state.method === "exact" && state.show === "density" ? state : null;
+        moved = quick.knows(state) ? state : null;
         clearTimeout(rest);
         if (moved) plot.refresh();
         if (state.density === "table" && !state.table) {
@@ -284,13 +268,4 @@ function spread(values, signed) {
   if (!signed) return [0, at(0.985) || 1];
   const most = Math.max(Math.abs(at(0.02)), Math.abs(at(0.98)), 1e-6);
   return [-most, most];
-}
-
-/* Tables are kept in this browser, so that a link to one works after the server was started anew. */
-function remember(found, content, name) {
-  try { localStorage.setItem(`scorefield.table.${found.id}`, JSON.stringify({text: content, name})); } catch { /* too large: the file is asked for again */ }
-}
-
-function recall(id) {
-  try { return JSON.parse(localStorage.getItem(`scorefield.table.${id}`)); } catch { return null; }
 }

@@ -1,4 +1,4 @@
-"""Pages whose Python blocks are run: all blocks of a page share one namespace, as a reader's session would."""
+"""Pages whose Python blocks are run: all blocks of a page share one namespace, as a reader's session would. And notebooks."""
 
 import re
 from pathlib import Path
@@ -23,3 +23,11 @@ def run(page: Path) -> dict:
         code = "\n" * text[: found.start(1)].count("\n") + found[1]
         exec(compile(code, str(page), "exec"), names)
     return names
+
+
+def execute(notebook, folder: Path) -> None:
+    """Runs the cells in this folder, in a kernel that is waited for on the slowest machine."""
+    from nbclient import NotebookClient
+
+    waits = {"timeout": 1200, "startup_timeout": 300, "iopub_timeout": 300}
+    NotebookClient(notebook, kernel_name="python3", resources={"metadata": {"path": folder}}, **waits).execute()

@@ -3,7 +3,6 @@
 import nbformat
 import pages
 import pytest
-from nbclient import NotebookClient
 
 NOTEBOOK = pages.ROOT / "docs" / "notebooks" / "estimators.ipynb"
 
@@ -22,7 +21,7 @@ def test_the_notebook_runs(monkeypatch, tmp_path):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
     notebook = nbformat.read(NOTEBOOK, as_version=4)
-    NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
+    pages.execute(notebook, tmp_path)
     assert sum("image/png" in output.get("data", {}) for output in outputs(notebook)) == 2
     assert "score matching is ahead by" in text(notebook)
 

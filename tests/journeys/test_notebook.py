@@ -6,7 +6,6 @@ import io
 import nbformat
 import numpy as np
 import pages
-from nbclient import NotebookClient
 
 NOTEBOOK = pages.ROOT / "docs" / "notebooks" / "digits.ipynb"
 
@@ -29,7 +28,7 @@ def test_the_notebook_runs(monkeypatch, tmp_path):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
     notebook = nbformat.read(NOTEBOOK, as_version=4)
-    NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
+    pages.execute(notebook, tmp_path)
     drawn = list(pictures(notebook))
     assert len(drawn) == 5
     assert all(spread(png) > 5 for png in drawn)  # not an empty figure

@@ -1,8 +1,6 @@
 """N processes are one: the gradient of the joint batch, however it is cut into processes and micro-batches."""
 
 import os
-import socket
-from functools import partial
 
 import pytest
 import torch
@@ -64,16 +62,12 @@ def trained(name: str, steps: int, accumulate: int) -> torch.Tensor:
     return (nn.utils.parameters_to_vector(model.parameters()) - before).detach()
 
 
-def worker(rank: int, port: int, folder: str, jobs: list) -> None:
-    os.environ |= {
-        "RANK": str(rank),
-        "LOCAL_RANK": str(rank),
-        "WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "ACCELERATE_USE_CPU": "true",
-    }
+def worker(rank: int, folder: str, jobs: list) -> None:
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "ACCELERATE_USE_CPU": "true"}
     torch.set_num_threads(1)
+    # They meet at a file: a port that was free a moment ago may be another's by now.
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
     torch.save([trained(*job) for job in jobs], f"{folder}/{rank}.pt")
     torch.distributed.destroy_process_group()
 
@@ -83,10 +77,7 @@ def results(tmp_path_factory):
     """What two real processes, joined by gloo, learn, next to one process alone."""
     jobs = [(name, steps, accumulate) for name in CASES for steps in (1, 4) for accumulate in (1, 2)]
     folder = tmp_path_factory.mktemp("processes")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    mp.spawn(partial(worker), args=(port, str(folder), jobs), nprocs=2)
+    mp.spawn(worker, args=(str(folder), jobs), nprocs=2)
     two = [torch.load(folder / f"{rank}.pt") for rank in range(2)]
     one = [trained(name, steps, 1) for name, steps, _ in jobs]
     return {job: (alone, first, second) for job, alone, first, second in zip(jobs, one, *two)}

@@ -20,9 +20,11 @@ import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 import psutil
+import uvloop
 
 ROOT = Path(__file__).parents[1]
 HOST = "localhost"
@@ -109,11 +111,13 @@ async def _clients(port: int, numbers: list[list[int]], steps: int | None) -> li
 
 
 def _process(port: int, numbers: list[list[int]], steps: int | None, out: multiprocessing.Queue) -> None:
-    out.put(asyncio.run(_clients(port, numbers, steps)))
+    before = time.process_time()
+    found = uvloop.run(_clients(port, numbers, steps))
+    out.put((found, time.process_time() - before))
 
 
 def load(port: int, numbers: list[int], clients: int, steps: int | None, processes: int = 2):
-    """(seconds, answers) of these requests by so many clients, in at most so many processes."""
+    """(seconds, answers, processor seconds of the clients) of these requests, in at most so many processes."""
     processes = min(processes, clients)
     shares = [numbers[k::clients] for k in range(clients)]
     context = multiprocessing.get_context("spawn")
@@ -124,10 +128,10 @@ def load(port: int, numbers: list[int], clients: int, steps: int | None, process
     start = time.perf_counter()
     for each in started:
         each.start()
-    found = [answer for _ in started for answer in out.get()]
+    found, busy = zip(*(out.get() for _ in started))
     for each in started:
         each.join()
-    return time.perf_counter() - start - STARTING, found
+    return time.perf_counter() - start - STARTING, [*chain(*found)], sum(busy)
 
 
 STARTING = 0.0  # replaced by what starting and ending an idle client process takes
@@ -138,8 +142,15 @@ def quantile(values: list[float], part: float) -> float:
     return values[min(len(values) - 1, int(part * len(values)))]
 
 
+def busy(server: Server) -> tuple[float, float]:
+    """Processor seconds of the front and of its workers so far."""
+    pids = [server.process.pid, *(each["pid"] for each in server.events("worker ready"))]
+    front, *workers = (sum(psutil.Process(pid).cpu_times()[:2]) for pid in pids)
+    return front, sum(workers)
+
+
 def measure(run: str, words: list[str], steps: int | None, requests: int, clients: int) -> dict:
-    """The table of one server: alone, together, lost, wrong."""
+    """The table of one server: alone, together, what each process took for it, lost, wrong."""
     global STARTING
     server = Server(run, words, Path("/tmp") / f"serving-{os.getpid()}.log")
     try:
@@ -148,8 +159,10 @@ def measure(run: str, words: list[str], steps: int | None, requests: int, client
         STARTING = min(load(server.port, [10_000_000], 1, steps)[0] for _ in range(3))
         warm = list(range(20_000_000, 20_000_000 + 10 * clients))
         load(server.port, warm, clients, steps)
-        seconds, alone = load(server.port, list(range(requests)), 1, steps)
-        together_seconds, together = load(server.port, list(range(requests)), clients, steps)
+        seconds, alone, _ = load(server.port, list(range(requests)), 1, steps)
+        before = busy(server)
+        together_seconds, together, asking = load(server.port, list(range(requests)), clients, steps)
+        front, workers = (now - then for then, now in zip(before, busy(server)))
         right = {k: digest for k, _, status, digest in alone if status == 200}
         wrong = sum(status == 200 and right.get(k) != digest for k, _, status, digest in together)
         lost = 2 * requests - sum(each[2] == 200 for each in alone + together)
@@ -160,7 +173,8 @@ def measure(run: str, words: list[str], steps: int | None, requests: int, client
             "p50_ms": quantile(latencies, 0.5), "p99_ms": quantile(latencies, 0.99),
             "alone_per_s": requests / seconds, "together_per_s": requests / together_seconds,
             "ratio": seconds / together_seconds, "crowded_p50_ms": quantile(crowded, 0.5),
-            "crowded_p99_ms": quantile(crowded, 0.99), "lost": lost, "wrong": wrong,
+            "crowded_p99_ms": quantile(crowded, 0.99), "front_ms": 1e3 * front / requests,
+            "workers_ms": 1e3 * workers / requests, "clients_ms": 1e3 * asking / requests, "lost": lost, "wrong": wrong,
         }  # fmt: skip
     finally:
         server.stop()
@@ -173,6 +187,8 @@ def told(found: dict) -> str:
         f"  one at a time    p50 {found['p50_ms']:.2f} ms, p99 {found['p99_ms']:.2f} ms, {found['alone_per_s']:.0f} requests/s\n"
         f"  {found['clients']} at once       p50 {found['crowded_p50_ms']:.1f} ms, p99 {found['crowded_p99_ms']:.1f} ms, "
         f"{found['together_per_s']:.0f} requests/s: {found['ratio']:.1f} times\n"
+        f"  a request of these   {found['workers_ms']:.2f} ms of the workers' processors, {found['front_ms']:.2f} of the front's, "
+        f"{found['clients_ms']:.2f} of the clients'\n"
         f"  {2 * found['requests']:,} requests: {found['lost']} lost, {found['wrong']} wrong"
     )
 

@@ -206,6 +206,13 @@ def test_bad_requests_are_told_what_was_wanted(client, path, body, status, words
     client._line.close()
 
 
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", ""])
+def test_a_body_that_does_not_say_that_it_is_json_is_refused(client, kind):
+    status, headers, told = posted(client, "/samples", "{}", **{"Content-Type": kind})
+    assert (status, headers["content-type"]) == (415, "application/problem+json")
+    assert b"application/json wanted" in told
+
+
 def test_nothing_of_it_hurt_the_server(client, server):
     with pytest.raises(ServerError) as told:
         client.scores(np.full((1, 1, 8, 8), np.nan), t=0.5)

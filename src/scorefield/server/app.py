@@ -20,6 +20,7 @@ from .. import __version__
 from . import problems
 from .bodies import About, Denoised, Densities, Sampled, Scored, Shown, bodies
 from .desk import Desk
+from .direct import Direct
 from .gate import Gate, tell
 from .limits import Limits
 from .meters import Meters
@@ -103,7 +104,10 @@ def _post(app: FastAPI, does: Operations, made: Any) -> None:
             "description": (inspect.getdoc(answer) or "").partition("\n")[0],
         }
         route: Callable[..., Any] = _typed(handler, body)
-        app.post(path, responses=told, summary=(inspect.getdoc(handler) or "").partition("\n")[0])(route)
+        words = (inspect.getdoc(handler) or "").partition("\n")[0]
+        app.router.add_api_route(
+            path, route, methods=["POST"], responses=told, summary=words, route_class_override=Direct
+        )
     described = app.openapi
 
     def openapi() -> dict[str, Any]:

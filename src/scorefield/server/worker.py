@@ -7,6 +7,7 @@ Ahead of every evaluation it looks whether the batch has been cancelled. It ends
 service are the front's to answer, so that what was accepted is still computed.
 """
 
+import gc
 import select
 import signal
 import socket
@@ -46,6 +47,7 @@ class Worker:
         except ScorefieldError as error:
             frames.send(self.line, {"failed": told(error)})
             return
+        gc.freeze()  # what is loaded stays, and is not looked through for cycles
         frames.send(self.line, {"ready": True, "sizes": list(self.engine.sizes)})
         while True:
             header, arrays = self.ahead.popleft() if self.ahead else frames.receive(self.line)

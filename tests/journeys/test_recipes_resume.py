@@ -38,11 +38,11 @@ def status(*words):
 def test_an_interrupted_training_says_how_to_go_on_and_ends_the_same(tmp_path, monkeypatch, number):
     monkeypatch.chdir(tmp_path)
     process = start("train", "moons", *ARGUMENTS, "--out", "left", cwd=tmp_path)
-    log, until = tmp_path / "left" / "log.jsonl", time.monotonic() + 100
+    log, until = tmp_path / "left" / "log.jsonl", time.monotonic() + 600
     while not (log.exists() and log.read_text().count("\n") > 20) and time.monotonic() < until:
         time.sleep(0.02)
     process.send_signal(number)
-    out, err = process.communicate(timeout=100)
+    out, err = process.communicate(timeout=600)
     assert process.returncode == 130, err
     assert "scorefield train moons --out left --resume" in err
     assert "Traceback" not in err

@@ -25,9 +25,10 @@ class Direct(APIRoute):
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """What Starlette calls."""
-        endpoint, given = self.endpoint, inspect.signature(self.endpoint).parameters
-        body = TypeAdapter(given["body"].annotation)
-        form = TypeAdapter(given["form"].annotation) if "form" in given else None
+        endpoint = self.endpoint
+        kinds = {name: each.annotation for name, each in inspect.signature(endpoint).parameters.items()}
+        body: TypeAdapter[Any] = TypeAdapter(kinds.pop("body"))
+        form: TypeAdapter[Any] | None = TypeAdapter(kinds.pop("form")) if "form" in kinds else None
 
         async def handler(request: Request) -> Response:
             require_json(request.headers.get("content-type", ""))

@@ -134,4 +134,5 @@ def test_the_unit_of_the_page_is_one(tmp_path):
     unit = tmp_path / "scorefield.service"
     unit.write_text(text.replace("/opt/scorefield/bin/scorefield", sys.executable))
     done = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    about = [line for line in done.stderr.splitlines() if unit.name in line]  # it may have words about the machine
+    assert (done.returncode, about) == (0, [])

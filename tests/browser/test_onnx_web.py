@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from conftest import patient
 from scorefield import export, load
 from scorefield.checkpoints import facts
 from scorefield.export.graph import in_float32
@@ -53,13 +54,18 @@ def site(tmp_path_factory):
         "--no-audit",
         "--no-fund",
         "--ignore-scripts",
+        "--fetch-retries=1",
+        "--fetch-timeout=30000",
         "--prefix",
         str(folder),
         PACKAGE,
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
-    if done.returncode:
-        pytest.skip(f"npm could not fetch {PACKAGE}: {done.stderr.strip()[:200]}")
+    try:
+        subprocess.run(command, capture_output=True, text=True, timeout=240, check=True)
+    except subprocess.TimeoutExpired:
+        pytest.skip(f"npm could not fetch {PACKAGE} in 240 s")
+    except subprocess.CalledProcessError as error:
+        pytest.skip(f"npm could not fetch {PACKAGE}: {error.stderr.strip()[:200]}")
     (folder / "dist").symlink_to(folder / "node_modules" / "onnxruntime-web" / "dist")
     (folder / "index.html").write_text(PAGE)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
@@ -80,14 +86,14 @@ def test_the_browser_draws_the_same_samples(name, site, chromium):
     count = export.about(folder / name / "sampler.onnx")["draws"]
     noise = export.draws(count, shape, 11, range(n)).numpy()
     labels = how.labels(n, 11).tolist() if how.classes else None
-    page = chromium.new_page()
+    page = patient(chromium.new_context()).new_page()
     wrong = []
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("request", lambda asked: asked.url.startswith((address, "data:", "blob:")) or wrong.append(asked.url))
     page.goto(address)
     given = [f"/{name}/sampler.onnx", base64.b64encode(noise.tobytes()).decode(), list(noise.shape), labels]
     found = page.evaluate(DRAW, given)
-    page.close()
+    page.context.close()
     drawn = torch.from_numpy(np.array(found["data"], dtype=np.float32)).reshape(found["dims"])
     wanted = how.sample(in_float32(model), n, shape=shape, seed=11)
     assert float((about["scaling"].to_model(drawn) - wanted).abs().max()) < 1e-4

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from conftest import link, pixels, ready
+from conftest import link, pixels, ready, until
 from scorefield.exact import Empirical
 from scorefield.explorer.densities import Chosen, toy
 from scorefield.tensors import Streams
@@ -81,8 +81,6 @@ def test_a_link_reproduces_the_point(visit):
     page = visit("/#/point?at=-0.5,0.25&sigma=0.8&sources=12&picked=3&density=rings")
     again = visit("/" + link(page))
     assert numbers(page) == numbers(again)
-    page.wait_for_timeout(200)
-    again.wait_for_timeout(200)
     assert pixels(page) == pixels(again)
 
 
@@ -93,5 +91,9 @@ def test_code_is_shown_copied_and_its_formula_and_sources_with_it(visit):
     assert "softmax(0)" in page.inner_text("pre")
     assert "E[x₀ | x] = x + σ² s(x)" in page.inner_text(".formula")
     assert "Vincent (2011), section 4.2" in page.inner_text(".sources")
+    page.evaluate(
+        "window.said_ = []; new MutationObserver(() => said_.push(document.querySelector('.copy').textContent))"
+        ".observe(document.querySelector('.copy'), {childList: true})"
+    )
     page.get_by_text("Copy", exact=True).click()
-    page.get_by_text("Copied", exact=True).wait_for()
+    until(page, "said_.join() === 'Copied,Copy'")

@@ -97,13 +97,31 @@ function contextOf(entry) {
       if (current !== entry) return;
       entry.state = Object.freeze({...entry.state, ...patch});
       remember(entry, commit);
-      entry.handle?.update(entry.state);
+      update(entry);
     },
     announce,
     fail,
     clear,
     onTheme(callback) { entry.themes.push(callback); },
   };
+}
+
+/* Brings the view to its state; where that takes the server's answer, what goes wrong meanwhile is said. */
+async function update(entry) {
+  try {
+    await entry.handle?.update(entry.state);
+  } catch (error) {
+    if (current === entry) fail(error);
+    throw error;
+  }
+}
+
+/* The view that stands there ends, before the next one has come: what it still wanted is no longer in the link. */
+function leave() {
+  clearTimeout(current?.timer);
+  current?.handle?.unmount();
+  current = null;
+  delete element("view").dataset.ready;
 }
 
 async function route() {
@@ -114,40 +132,43 @@ async function route() {
     current.dragging = false;
     current.state = Object.freeze(read(current.view.parameters, search));
     clear();
-    current.handle?.update(current.state);
-    return;
+    return update(current);
   }
-  const {default: view} = await import(`./views/${id}.js`);
-  if (mine !== turn) return;
-  clearTimeout(current?.timer);
-  current?.handle?.unmount();
-  clear();
-  const entry = {view, handle: null, state: Object.freeze(read(view.parameters, search)), themes: []};
-  current = entry;
-  element("title").textContent = view.heading;
-  element("lead").textContent = view.lead;
-  document.title = `${view.title} · scorefield explorer`;
-  for (const each of element("views").querySelectorAll("a")) {
-    if (each.dataset.view === id) {
-      each.setAttribute("aria-current", "page");
-      const list = element("views");   // on a narrow screen the menu scrolls: bring the word there
-      list.scrollLeft = each.offsetLeft - list.offsetLeft - (list.clientWidth - each.offsetWidth) / 2;
-    }
-    else each.removeAttribute("aria-current");
-  }
-  const root = element("view");
-  root.replaceChildren();
-  root.dataset.view = id;
-  delete root.dataset.ready;
+  leave();
+  let entry = null;
   try {
+    const {default: view} = await import(`./views/${id}.js`);
+    if (mine !== turn) return;
+    clear();
+    entry = current = {view, handle: null, state: Object.freeze(read(view.parameters, search)), themes: []};
+    element("title").textContent = view.heading;
+    element("lead").textContent = view.lead;
+    document.title = `${view.title} · scorefield explorer`;
+    mark(id);
+    const root = element("view");
+    root.replaceChildren();
+    root.dataset.view = id;
     const handle = await view.mount(root, contextOf(entry));
     if (current !== entry) { handle.unmount(); return; }
     entry.handle = handle;
-    handle.update(entry.state);
-    root.dataset.ready = "yes";
   } catch (error) {
-    fail(error);
+    if (current === entry) fail(error);
     throw error;
+  }
+  await update(entry);
+  if (current === entry) element("view").dataset.ready = "yes";
+}
+
+/* Where one is, in the menu. */
+function mark(id) {
+  const list = element("views");
+  for (const each of list.querySelectorAll("a")) {
+    if (each.dataset.view === id) {
+      each.setAttribute("aria-current", "page");
+      // On a narrow screen the menu scrolls: bring the word there.
+      list.scrollLeft = each.offsetLeft - list.offsetLeft - (list.clientWidth - each.offsetWidth) / 2;
+    }
+    else each.removeAttribute("aria-current");
   }
 }
 

@@ -8,23 +8,34 @@ export class ApiError extends Error {
   }
 }
 
-let pending = 0;         // told on the root element, for tests and style sheets
+let pending = 0;         // what is asked for, or will be soon; told on the root element, for tests and style sheets
 
 const count = (change) => {
   pending += change;
   document.documentElement.dataset.pending = pending;
 };
 
+async function counted(act) {
+  count(1);
+  try { return await act(); } finally { count(-1); }
+}
+
+/* Calls `act` after so many milliseconds, as one does who waits for a hand to rest; what it returns takes that back. */
+export function later(act, wait = 0) {
+  let waits = true;
+  const over = () => { if (waits) count(-1); waits = false; };
+  const timer = setTimeout(() => { over(); act(); }, wait);
+  count(1);
+  return () => { clearTimeout(timer); over(); };
+}
+
 async function request(address, options) {
   let answer;
-  count(1);
   try {
     answer = await fetch(address, options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Error("The server does not answer: is `scorefield explore` still running?");
-  } finally {
-    count(-1);
   }
   if (!answer.ok) throw new ApiError(answer.status, await answer.json().catch(() => null));
   return answer;
@@ -34,18 +45,18 @@ const posting = (body, signal) => ({
   method: "POST", headers: {"Content-Type": "application/json"}, body: JSON.stringify(body), signal,
 });
 
-export async function get(address, {signal} = {}) {
-  return (await request(address, {signal})).json();
+export function get(address, {signal} = {}) {
+  return counted(async () => (await request(address, {signal})).json());
 }
 
-export async function post(address, body, {signal} = {}) {
-  return (await request(address, posting(body, signal))).json();
+export function post(address, body, {signal} = {}) {
+  return counted(async () => (await request(address, posting(body, signal))).json());
 }
 
 /* for await (const line of stream("/api/walk", body, {signal})): one object a line, as they come; leaving the loop or
    aborting the signal ends the request, on the server too. */
 export async function* stream(address, body, {signal} = {}) {
-  const answer = await request(address, posting(body, signal));
+  const answer = await counted(() => request(address, posting(body, signal)));
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   try {

@@ -3,7 +3,7 @@
      const code = showCode(below, "/api/field/code");
      code.ask(body);          // the body of the view's own request; asked only while the panel is open */
 
-import {post} from "./api.js";
+import {later, post} from "./api.js";
 import {node} from "./controls.js";
 import {formula as typeset} from "./formula.js";
 
@@ -16,26 +16,31 @@ export function showCode(parent, address, {failed = () => {}} = {}) {
   const details = node("details", {className: "code"}, node("summary", {text: "Show me the code"}),
     node("div", {className: "inside"}, formula, node("div", {className: "listing"}, block, copy), sources));
   parent.append(details);
-  let body = null, asked = "", timer = 0;
+  let body = null, wanted = "", shown = "", cancel = () => {};
 
   async function refresh() {
-    const wanted = JSON.stringify(body);
-    if (!details.open || body === null || wanted === asked) return;
-    asked = wanted;
+    const asked = wanted;
+    if (!details.open || body === null || asked === shown) return;
     try {
       const found = await post(address, body);
-      if (asked !== wanted) return;
+      if (asked !== wanted) return;   // these are the lines of another state by now
       formula.replaceChildren(...typeset(found.formula));
       code.replaceChildren(...coloured(found.code));
       sources.replaceChildren(...found.sources.map((each) => {
         const words = `${each.text}: ${each.paper.title}.`;
         return node("li", {}, each.paper.address ? node("a", {href: each.paper.address, rel: "noreferrer", text: words}) : words);
       }));
-      details.dataset.ready = "yes";
+      shown = asked;
+      told();
     } catch (error) {
-      asked = "";
-      failed(error);
+      if (asked === wanted) failed(error);
     }
+  }
+
+  /* On the element: whether these are the lines of what is seen. */
+  function told() {
+    if (shown && shown === wanted) details.dataset.ready = "yes";
+    else delete details.dataset.ready;
   }
 
   details.addEventListener("toggle", refresh);
@@ -51,13 +56,15 @@ export function showCode(parent, address, {failed = () => {}} = {}) {
   });
   return {
     ask(next) {
-      body = next;
-      delete details.dataset.ready;
-      clearTimeout(timer);
-      timer = setTimeout(refresh, 200);
+      const text = JSON.stringify(next);
+      if (text === wanted) return;
+      [body, wanted] = [next, text];
+      told();
+      cancel();
+      cancel = later(refresh, 200);
     },
     element: details,
-    stop() { clearTimeout(timer); },
+    stop() { wanted = ""; cancel(); },
   };
 }
 

@@ -1,6 +1,6 @@
 /* Predict, then look: a question, an answer that is committed, and what the library computes. Marks are kept in this browser. */
 
-import {get, post} from "../lib/api.js";
+import {get, later, post} from "../lib/api.js";
 import {button, node, slider} from "../lib/controls.js";
 import {showCode} from "../lib/code.js";
 import {formula} from "../lib/formula.js";
@@ -34,7 +34,7 @@ export default {
     const card = node("article", {className: "lesson"});
     root.replaceChildren(node("div", {className: "course"}, contents, card));
     let shown = null;      // {key, answer, gallery, …} of what stands on the card
-    let over = null, next = null, busy = false, timer = 0;
+    let over = null, next = null, busy = false, cancel = () => {};
 
     const find = (key) => all.find((each) => each.key === key) ?? all[0];
     const go = (key) => context.set({exercise: key, answer: marks[key]?.answer ?? "", at: ""}, {commit: true});
@@ -190,12 +190,12 @@ export default {
       update(state) {
         const exercise = find(state.exercise);
         if (shown?.key !== exercise.key || shown.answer !== state.answer) ask(exercise, state);
-        clearTimeout(timer);
+        cancel();
         if (state.answer === "" || !Number.isFinite(Number(state.answer))) return;
         shown.dial?.set(state.at === "" ? exercise.dial.value : Number(state.at));
-        timer = setTimeout(() => look(exercise, state), shown.gallery ? 60 : 0);
+        cancel = later(() => look(exercise, state), shown.gallery ? 60 : 0);
       },
-      unmount() { clearTimeout(timer); next = null; over?.abort(); shown?.gallery?.stop(); },
+      unmount() { cancel(); next = null; over?.abort(); shown?.gallery?.stop(); },
     };
   },
 };

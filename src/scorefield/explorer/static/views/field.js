@@ -1,7 +1,7 @@
 /* Field: a density, how its score is obtained, and how noise smooths it. An exact field follows the hand in the browser's own
    arithmetic; every picture that rests is the server's. */
 
-import {latest, stream, unpack} from "../lib/api.js";
+import {later, latest, stream, unpack} from "../lib/api.js";
 import {button, group, layout, node, radio, select, slider, table} from "../lib/controls.js";
 import {showCode} from "../lib/code.js";
 import {diverging, sequential, shade, theme} from "../lib/colour.js";
@@ -43,9 +43,9 @@ export default {
     side.append(numbers.element);
     const code = showCode(below, "/api/field/code", {failed: context.fail});
     const quick = preview(N, FINE);
-    let subject = "", moved = null, rest = 0;
+    let subject = "", moved = null, rest = () => {};
     let shown = null;       // {asked, score, logDensity, largest, map, fisher, n, fine}
-    let grips = [], picked = 0, training = null, resting = 0;
+    let grips = [], picked = 0, training = null, resting = () => {};
 
     const body = (state) => ({
       density: chosen(state), method: state.method, sigma: state.sigma, width: state.width, run: state.run, show: state.show, n: N, fine: FINE,
@@ -78,8 +78,8 @@ export default {
 
     /* A network that nobody trained for this density yet is trained while one watches; another choice stops it. */
     function learn(state) {
-      clearTimeout(resting);
-      resting = setTimeout(async () => {
+      resting();
+      resting = later(async () => {
         training?.abort();
         const mine = training = new AbortController();
         progress.hidden = false;
@@ -241,11 +241,11 @@ export default {
         run.element.hidden = state.method !== "run" && state.density !== "run";
         run.set(state.run || (planar.find((each) => each.name === context.about.run) ?? planar[0])?.name || "");
         const now = JSON.stringify([chosen(state), state.method]);
-        if (now !== subject) { subject = now; clearTimeout(resting); training?.abort(); }
+        if (now !== subject) { subject = now; resting(); training?.abort(); }
         placeGrips(state);
         // What a hand moves is drawn from the browser's own arithmetic, within the frame; the server's numbers follow when it rests.
         moved = quick.knows(state) ? state : null;
-        clearTimeout(rest);
+        rest();
         if (moved) plot.refresh();
         if (state.density === "table" && !state.table) {
           shown = null;
@@ -254,10 +254,10 @@ export default {
           plot.refresh();
           return;
         }
-        rest = setTimeout(() => server.ask(body(state)), moved && shown ? 120 : 0);
+        rest = later(() => server.ask(body(state)), moved && shown ? 120 : 0);
         code.ask(body(state));
       },
-      unmount() { clearTimeout(resting); clearTimeout(rest); training?.abort(); server.stop(); code.stop(); plot.stop(); },
+      unmount() { resting(); rest(); training?.abort(); server.stop(); code.stop(); plot.stop(); },
     };
   },
 };

@@ -1,6 +1,6 @@
 /* Images: digits that form, a drawing that the model completes, and the way between two of them. Three parts of one link. */
 
-import {get, stream} from "../lib/api.js";
+import {get, later, stream} from "../lib/api.js";
 import {group, layout, node, numeric, radio, select, slider, table} from "../lib/controls.js";
 import {showCode} from "../lib/code.js";
 import {decode, unpackImages} from "../lib/pixels.js";
@@ -73,7 +73,7 @@ export default {
     below.append(numbers.element);
     const codes = Object.fromEntries(Object.entries(PARTS).map(([name, each]) => [name, showCode(below, `/api/images/${each.address}/code`, {failed: context.fail})]));
 
-    let model = null, made = null, asked = "", over = null, timer = 0;
+    let model = null, made = null, asked = "", over = null, cancel = () => {}, gone = false;
     const usual = (name) => (name === "digits-fast" ? {steps: 2, weight: 1} : {steps: 20, weight: 1.2});
 
     function progress(done) {
@@ -115,12 +115,15 @@ export default {
       async update(state) {
         const name = state.run || runs[0];
         if (model?.run !== name) {
-          model = await get(`/api/images/model?run=${encodeURIComponent(name)}`);
-          model.images = unpackImages(model.examples);
-          model.levels = model.drawings?.map((each) => decode(each, model.shape[1] * model.shape[2]));
-          made?.stop();
-          made = null;
+          const found = await get(`/api/images/model?run=${encodeURIComponent(name)}`);
           state = context.state;
+          if (gone || name !== (state.run || runs[0])) return;   // it was left, or another was chosen while this one came
+          if (model?.run !== name) {
+            model = {...found, images: unpackImages(found.examples), levels: found.drawings?.map((each) => decode(each, found.shape[1] * found.shape[2]))};
+            over?.abort();
+            made?.stop();
+            made = null;
+          }
         }
         const view = PARTS[state.part];
         if (made?.part !== state.part) {
@@ -151,14 +154,15 @@ export default {
         codes[state.part].ask(body);
         made.update(state);
         const wanted = JSON.stringify([state.part, body]);
-        clearTimeout(timer);
+        cancel();
         if (wanted === asked) return;
         const missing = view.missing?.(state, model);
         if (missing) { over?.abort(); asked = ""; context.fail(new Error(missing)); return; }
-        timer = setTimeout(() => { asked = wanted; watch(body, made); }, asked ? 140 : 0);
+        cancel = later(() => { asked = wanted; watch(body, made); }, asked ? 140 : 0);
       },
       unmount() {
-        clearTimeout(timer);
+        gone = true;
+        cancel();
         over?.abort();
         made?.stop();
         for (const each of Object.values(codes)) each.stop();

@@ -1,7 +1,7 @@
 /* Train: the same network, points and noise, learned by exact, sliced and denoising score matching at equal cost. The server trains and
    streams the fields, losses and divergences; the page pauses it, turns the noise level while it runs, and shows all of it. */
 
-import {latest, post, stream, unpack} from "../lib/api.js";
+import {later, latest, post, stream, unpack} from "../lib/api.js";
 import {Chart, estimate} from "../lib/chart.js";
 import {showCode} from "../lib/code.js";
 import {shade} from "../lib/colour.js";
@@ -50,7 +50,7 @@ export default {
     const {stage, panel, below} = layout(root);
     const page = `page-${crypto.getRandomValues(new Uint32Array(2)).join("-")}`;
     const pair = node("div", {className: "pair trio"});
-    let tracks = [], truth = null, density = null, zero = null, over = null, running = false, paused = false, key = "", ended = "", said = 0, sigmas = [], seen = "", returning = false;
+    let tracks = [], truth = null, density = null, zero = null, over = null, running = false, paused = false, asking = null, cancel = () => {}, key = "", ended = "", said = 0, sigmas = [], seen = "", returning = false;
 
     // Pictures
     const truthWalker = node("div", {className: "walker"}, node("h2", {className: "name", text: "The truth"}));
@@ -144,7 +144,7 @@ export default {
         row("Held-out loss", (now) => estimate(now.loss), "its own units: each has another constant"),
         ...(measured ? [
           row("above the truth's", (now) => estimate(now.above), "the mean difference on the same rows and noise"),
-          row("Fisher divergence", (now) => estimate(now.fisher), `E ½‖s − s*‖² at σ = ${context.state.sigma}, ± one standard error`),
+          row("Fisher divergence", (now) => estimate(now.fisher), `E ½‖s − s*‖² at σ = ${list[0].now.sigma}, ± one standard error`),
         ] : []),
       );
       const best = measured && [...list].sort((a, b) => a.now.fisher.value - b.now.fisher.value);
@@ -185,23 +185,32 @@ export default {
       for (const each of line.runs) {
         const track = tracks.find(({name}) => name === each.name);
         track.vectors = unpack(each.field);
-        track.now = {...each, field: null};
+        track.now = {...each, sigma: line.sigma, field: null};
         track.curve.push(track.now);
         track.plot.refresh();
         if (each.failed && !track.failed) { track.failed = each.failed; context.fail(new Error(each.failed)); }
       }
-      paused = line.paused;
-      root.dataset.training = paused ? "paused" : "yes";
       draw();
       tell();
       if (performance.now() - said > 12000) announce(summary.textContent);
+      stands(line.paused);
       ask();
+    }
+
+    /* Whether it rests, as the stream has it. Lines that do not yet say what was pressed are from before. */
+    function stands(rests) {
+      if (asking !== null && asking !== rests) return;
+      const pressed = asking !== null;
+      asking = null;
+      paused = rests;
+      root.dataset.training = paused ? "paused" : "yes";
+      if (pressed) announce(paused ? `Stopped. ${summary.textContent}` : "It goes on.");
     }
 
     function ask() {
       if (!asked || !tracks.every((track) => track.now)) return;
       const stands = tracks.map(({name, now}) => ({name, steps: now.steps, turns: now.turns}));
-      if (!paused && running) {
+      if (running && (!paused || asking !== null)) {
         if (context.state.stands && !returning) context.set({stands: ""});
         return;
       }
@@ -212,7 +221,7 @@ export default {
       if (context.state.stands !== steps) context.set({stands: steps});
     }
 
-    let asked = null;
+    let asked = null, changes = Promise.resolve();
     async function begin({from = false} = {}) {
       over?.abort();
       const mine = over = new AbortController();
@@ -226,6 +235,7 @@ export default {
       sigmas = [];
       running = true;
       paused = false;
+      asking = null;
       ended = "";
       root.dataset.training = "yes";
       context.clear();
@@ -234,7 +244,9 @@ export default {
       try {
         for await (const line of stream("/api/train", {...asked, until}, {signal: mine.signal})) {
           if (mine !== over) return;
-          if (line.kind === "report") { take(line); buttons(); }
+          if (line.kind === "report") take(line);
+          if (line.kind === "waiting") { stands(true); ask(); }
+          buttons();
           if (line.kind === "end") ended = line.reason;
           if (line.kind === "failed") throw new Error(line.message);
         }
@@ -250,16 +262,17 @@ export default {
       if (ended) announce(`Training has ended. ${ended}`);
     }
 
-    async function change(what) {
-      try {
-        const now = await post(`/api/train/${page}`, what);
-        paused = now.paused;
-        root.dataset.training = paused ? "paused" : "yes";
+    /* Told to the server one after another; the button follows at once, the rest when the stream says so. */
+    function change(what) {
+      if ("paused" in what) {
+        paused = asking = what.paused;
+        root.dataset.training = "yes";
         buttons();
-        ask();
-        if ("paused" in what) announce(paused ? `Stopped. ${summary.textContent}` : "It goes on.");
-        if ("sigma" in what) announce(`Noise level ${what.sigma}.`);
-      } catch (error) { context.fail(error); }
+      }
+      const mine = over;
+      changes = changes.then(() => mine === over && post(`/api/train/${page}`, what))
+        .then(() => { if ("sigma" in what) announce(`Noise level ${what.sigma}.`); })
+        .catch((error) => { if (mine === over && running) context.fail(error); });
     }
 
     function buttons() {
@@ -288,6 +301,7 @@ export default {
     );
     context.onTheme(() => { repaint(); divergence.refresh(); loss.refresh(); });
     build(context.state.who.split(",").filter((name) => OBJECTIVES.some(([id]) => id === name)));
+    root.dataset.training = "no";
     buttons();
     draw();
 
@@ -310,13 +324,14 @@ export default {
           summary.textContent = "The setting has changed: press Train to begin with it.";
         }
         if (wanted !== key && !running) build(body_of(state).methods);
-        if (!key && untilOf(state, body_of(state).methods.length).length) setTimeout(() => begin({from: true}));
+        if (!key && untilOf(state, body_of(state).methods.length).length) cancel = later(() => begin({from: true}));
         key = wanted;
         const look = {density: chosen(state), method: "exact", run: state.run, sigma: state.sigma, n: N, fine: FINE};
         if (JSON.stringify(look) !== seen) { seen = JSON.stringify(look); known.ask(look); }
         draw();
       },
       unmount() {
+        cancel();
         over?.abort();
         known.stop();
         code.stop();

@@ -1,7 +1,7 @@
 /* Walk: particles released in a score, by one sampler or two on the same draws. The server walks and streams the states; the page
    plays, pauses and scrubs them, and says why a step explodes. */
 
-import {post, stream} from "../lib/api.js";
+import {later, post, stream} from "../lib/api.js";
 import {Chart, estimate} from "../lib/chart.js";
 import {showCode} from "../lib/code.js";
 import {button, group, layout, node, numeric, radio, slider} from "../lib/controls.js";
@@ -54,7 +54,7 @@ export default {
     const grips = tracks.map((track) => grip(track.plot, {
       label: "Where particles are released", kind: "pin", moved: (start, how) => context.set({start, at: -1}, how),
     }));
-    let clock = 0, playing = false, frame = 0, before = 0, over = null, key = "", timer = 0, said = "", told = 0;
+    let clock = 0, playing = false, frame = 0, before = 0, over = null, key = "", cancel = () => {}, said = "", told = 0;
 
     /* A sampler's title; with its side, where both have the same. */
     const titleOf = (track) => {
@@ -185,12 +185,14 @@ export default {
     async function follow(track, asked, signal) {
       try {
         for await (const line of stream("/api/walk", asked, {signal})) {
+          if (signal.aborted) return;
           if (line.kind === "failed") throw new Error(line.message);
           track.take(line);
           arrived();
         }
         if (track.plan.static || track.exploded) return;
         for await (const line of stream("/api/walk/ladder", asked, {signal})) {
+          if (signal.aborted) return;
           track.take(line);
           distances.show(curves());
         }
@@ -208,6 +210,7 @@ export default {
       pending = true;
       requestAnimationFrame(() => {
         pending = false;
+        if (over.signal.aborted) return;
         const at = context.state.at, done = live().every((track) => track.over);
         if (at >= 0) seek(at);
         else if (calm.matches) { if (done) seek(total()); }
@@ -297,8 +300,8 @@ export default {
         if (wanted !== key) {
           const soon = key === "" ? 0 : 140;
           key = wanted;
-          clearTimeout(timer);
-          timer = setTimeout(() => release(state), soon);
+          cancel();
+          cancel = later(() => release(state), soon);
         } else if (state.at >= 0 && Math.round(clock) !== state.at) {
           pause();
           seek(state.at);
@@ -307,7 +310,7 @@ export default {
       },
       unmount() {
         over?.abort();
-        clearTimeout(timer);
+        cancel();
         pause();
         code.stop();
         distances.stop();

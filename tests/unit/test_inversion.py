@@ -192,7 +192,8 @@ def test_a_stop_of_the_whole_batch_would_be_seen():
     y = KNOWN.sample(5, torch.Generator().manual_seed(2)) * torch.tensor([[1e-4], [1.0], [9.0], [1.0], [1.0]], **D)
     for kind, same in ((Residual, True), (StopsTogether, False)):
         step = kind(KNOWN.score, 0.07, tolerance=1e-3)
-        assert torch.equal(step.inverse(y)[:1], step.inverse(y[:1])) == same
+        gap = float((step.inverse(y)[:1] - step.inverse(y[:1])).abs().max())
+        assert (gap < 1e-12) == same  # the last bits of a product of one row may be others
 
 
 @pytest.mark.parametrize("wrong", [{"size": 0.0}, {"size": 0.1, "tolerance": 0.0}, {"size": 0.1, "iterations": 0}])

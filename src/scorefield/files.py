@@ -5,6 +5,7 @@ SHA-256: over the tensors in a safetensors file's own header, over the data in a
 in its ``manifest.json``.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -40,9 +41,10 @@ folder. What was saved before is still whole.
     except StorageError:
         raise
     except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         raise StorageError(
-            f"{path} cannot be written: {error.strerror or error}; free some space or choose another folder. "
-            "What was saved before is still whole."
+            f"{path} cannot be written: {error.strerror or error}; {'free some space or ' if full else ''}choose another "
+            "folder. What was saved before is still whole."
         ) from error
 
 
@@ -119,7 +121,9 @@ def check_manifest(folder: Path) -> None:
             raise DamagedError(f"{file} is missing.")
         got = hashlib.sha256(file.read_bytes()).hexdigest()
         if got != wanted:
-            raise DamagedError(f"{file} was truncated or altered: its checksum is {got[:12]}, recorded {wanted[:12]}.")
+            raise DamagedError(
+                f"{file} was truncated or altered: its checksum is {got[:12]}, recorded {wanted[:12]}; take a whole copy."
+            )
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
@@ -150,7 +154,9 @@ def read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_bytes())
         wanted = content.pop("sha256")
     except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise DamagedError(f"{path} was truncated or altered: it is not the JSON that was written.") from error
+        raise DamagedError(
+            f"{path} was truncated or altered: it is not the JSON that was written; take a whole copy."
+        ) from error
     if _json_sum(content) != wanted:
         raise DamagedError(f"{path} was altered: its content and its checksum {str(wanted)[:12]} disagree.")
     return content

@@ -89,6 +89,8 @@ def sample(
 def _plan(model, n, steps, sampler, times, shape) -> tuple[Sampler, Tensor, Tensor]:
     if n < 1:
         raise RangeError(f"sample(n={n}): n must be at least 1.")
+    if sampler is not None and not isinstance(sampler, Sampler):
+        raise RangeError(f"sample(sampler={sampler!r}): a sampler wanted, such as sf.Heun().")
     sampler = sampler or (default(steps) if isinstance(model, Denoiser) else Langevin())
     shape = shape if shape is not None else getattr(model, "shape", None)
     if shape is None:

@@ -30,6 +30,23 @@ _WEYL = np.array([0x9E3779B9, 0xBB67AE85], dtype=np.uint64)
 _GLOBAL = RLock()
 
 
+def require_tensor(x: object, who: str) -> None:
+    """Refuses arrays, frames and lists, with the line that makes a tensor of them. Raises: ShapeError.
+
+    >>> require_tensor(np.zeros((2, 3)), "fit")
+    Traceback (most recent call last):
+    ...
+    scorefield.errors.ShapeError: fit: data of type numpy.ndarray; a torch.Tensor wanted: torch.as_tensor(x).
+    """
+    if not isinstance(x, Tensor):
+        kind = type(x)
+        way = "torch.as_tensor(x.to_numpy())" if hasattr(x, "to_numpy") else "torch.as_tensor(x)"
+        name = (
+            kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__.partition('.')[0]}.{kind.__name__}"
+        )
+        raise ShapeError(f"{who}: data of type {name}; a torch.Tensor wanted: {way}.")
+
+
 def expand(t: Shaped[Tensor, "*batch"] | float, x: Float[Tensor, "batch *event"]) -> Tensor:
     """t of shape () or (batch,), viewed so that it multiplies x of shape (batch, \\*event) row by row.
 

@@ -53,8 +53,9 @@ def sample(
     with told():
         found = trained.opened(run, recipe)
         how = found.sampling
-        if name or steps:
-            how = replace(how, sampler=sampler(name) if name else how.sampler, steps=steps or how.steps, times=None)
+        if name or steps is not None:
+            walked = how.steps if steps is None else steps
+            how = replace(how, sampler=sampler(name) if name else how.sampler, steps=walked, times=None)
         seen = pictures.are_images(found.shape) or found.shape == (2,)
         path = out or found.place(f"drawn-{seed}.{'png' if seen else 'csv'}")
         write = _writer(path, found)

@@ -44,8 +44,9 @@ def export(
             raise unknown("target of --to", to, TARGETS)
         found = trained.opened(run, recipe)
         how = found.sampling
-        if name or steps:
-            how = replace(how, sampler=sampler(name) if name else how.sampler, steps=steps or how.steps, times=None)
+        if name or steps is not None:
+            walked = how.steps if steps is None else steps
+            how = replace(how, sampler=sampler(name) if name else how.sampler, steps=walked, times=None)
         folder = out or found.place(to)
         if to == "int8":
             _int8(run, recipe, folder, how, opset=opset, n=n, added=added, ratio=ratio)

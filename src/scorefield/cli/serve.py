@@ -65,7 +65,9 @@ def _token(path: Path | None) -> str | None:
     try:
         token = path.read_text().strip()
     except OSError as error:
-        raise RunError(f"--token-file {path}: {error.strerror}.") from error
+        raise RunError(
+            f"--token-file {path}: {error.strerror}; a text file with at least 16 characters wanted."
+        ) from error
     if len(token) < 16 or not token.isprintable() or not token.isascii():
         raise RangeError(f"--token-file {path}: at least 16 printable ASCII characters wanted, in one line.")
     return token

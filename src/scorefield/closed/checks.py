@@ -7,6 +7,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from ..errors import DataError, RangeError, ShapeError, unknown
+from ..tensors import require_tensor
 
 Points = Float[Tensor, "batch d"]
 
@@ -46,6 +47,7 @@ def places(x: Shaped[Tensor, "..."]) -> Points:
     >>> places(torch.tensor([1.0, 1.0])).shape
     torch.Size([2, 1])
     """
+    require_tensor(x, "fit")
     if not x.is_floating_point():
         raise ShapeError(
             f"data of type {str(x.dtype).removeprefix('torch.')}: score matching differentiates a density, and counts or labels "
@@ -145,7 +147,10 @@ def names_of(names: Sequence[str], size: int) -> tuple[str, ...]:
     ('theta[1]', 'theta[2]')
     """
     if names and len(names) != size:
-        raise ShapeError(f"{len(names)} names {list(names)[:8]} for {size} parameters: one each, or none at all.")
+        raise ShapeError(
+            f"{len(names)} names {list(names)[:8]} for {size} parameters: one each, or none at all, and a "
+            "model of as many variables as the data have columns."
+        )
     return tuple(names) or tuple(f"theta[{k + 1}]" for k in range(size))
 
 

@@ -22,7 +22,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from ..errors import DataError, RangeError, ShapeError
-from ..tensors import Draws, normal
+from ..tensors import Draws, normal, require_tensor
 from .checks import distinct, full
 
 Points = Float[Tensor, "n d"]
@@ -192,6 +192,7 @@ def sample(who: str, x: Tensor, *, least: int = 2) -> Float[Tensor, "n d"]:
     ...
     scorefield.errors.DataError: fit: row 2 is equal to row 0 (1 of 3 are duplicates): drop them, or add the noise of rounding.
     """
+    require_tensor(x, who)
     if x.ndim != 2 or x.shape[1] == 0 or not x.is_floating_point():
         raise ShapeError(
             f"{who}: x of {x.dtype} and shape {tuple(x.shape)}: wanted floating-point (n, d); flatten the events."

@@ -14,6 +14,7 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 from ..errors import DataError, MissingPackageError
+from ..tensors import require_tensor
 
 
 def check(
@@ -30,6 +31,7 @@ def check(
         ...
     scorefield.errors.DataError: ages.csv: x[1, 1] is nan (row 2, column 2): drop or fill values that are not finite.
     """
+    require_tensor(x, what)
     if x.numel() == 0:
         raise DataError(
             f"{what}: no values in shape {tuple(x.shape)}: at least one row of at least one value is needed."

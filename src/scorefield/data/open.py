@@ -38,6 +38,8 @@ def open_data(
 a folder, digits, digits8, hf:NAME.
     """
     word = str(source)
+    if word == "hf:":
+        raise DataError("hf: names no data set; write hf:NAME, such as hf:ylecun/mnist.")
     if word.startswith("hf:"):
         return huggingface(word[3:], columns=columns, label=label, held_out=held_out, seed=seed)
     path = Path(word).expanduser()

@@ -164,7 +164,7 @@ class Potts(Discrete):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """J[i,j](a,b) and h[i](a)."""
+        """``J[i,j](a,b)`` and ``h[i](a)``."""
         kinds = range(1, self.states)
         pairs = (f"J[{i},{j}]({a},{b})" for i, j in self.pairs.T.tolist() for a in kinds for b in kinds)
         return (*pairs, *(f"h[{i}]({a})" for i in range(self.dim) for a in kinds))

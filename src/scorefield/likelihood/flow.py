@@ -232,6 +232,8 @@ def _draws_of(generator: Draws | None, rows: Int[Tensor, "rows"]) -> Draws | Non
 def _check(model: Denoiser, x: Values, steps: int, tolerance: float, floor: float) -> None:
     if model.shape is not None and tuple(x.shape[1:]) != tuple(model.shape):
         raise ShapeError(f"log_density: x of shape {tuple(x.shape)}; the model is one of events {tuple(model.shape)}.")
+    if not x.is_floating_point():
+        raise ShapeError(f"log_density: x of {x.dtype}; real numbers wanted: x.float(). Integers have `bits_per_dim`.")
     if len(x) == 0 or not bool(x.isfinite().all()):
         raise DataError(f"log_density: x of shape {tuple(x.shape)} is empty or not finite; finite numbers wanted.")
     if steps < 20 or steps % 4:

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ..errors import DataError, RangeError, ShapeError
+from ..tensors import require_tensor
 
 _BLOCK = 4_000_000
 
@@ -23,6 +24,8 @@ def rows(*samples: Tensor, least: int = 1) -> list[Tensor]:
     >>> [tuple(x.shape) for x in rows(torch.zeros(3, 2, 2), torch.zeros(5, 2, 2))]
     [(3, 4), (5, 4)]
     """
+    for x in samples:
+        require_tensor(x, "sample")
     event = samples[0].shape[1:]
     for x in samples:
         if x.ndim == 0 or x.shape[1:] != event:
@@ -45,6 +48,7 @@ def continuous(x: Tensor) -> Float[Tensor, "n d"]:
     >>> continuous(torch.ones(2, 1, 3)).shape
     torch.Size([2, 3])
     """
+    require_tensor(x, "x")
     if not x.is_floating_point():
         raise ShapeError(
             f"x of type {str(x.dtype).removeprefix('torch.')}: counts and labels have no score; pass x.double()."

@@ -58,7 +58,9 @@ class Drawing:
         Raises: RangeError for a label of no class.
         """
         if label is not None and (self.classes is None or not 0 <= label < self.classes):
-            known = "the run has no labels" if self.classes is None else f"labels are 0 to {self.classes - 1}"
+            known = (
+                "the run has no labels; leave it out" if self.classes is None else f"labels are 0 to {self.classes - 1}"
+            )
             raise RangeError(f"label {label}: {known}.")
         if label is not None:
             return torch.full((n,), label)

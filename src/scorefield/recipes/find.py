@@ -33,10 +33,10 @@ def find(word: str) -> Recipe:
 
     Raises: UnknownNameError with the nearest name; RangeError for a file that cannot be imported.
 
-    >>> find("mymoons.py")
+    >>> find("mymoons.py")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ...
-    scorefield.errors.UnknownNameError: recipe mymoons.py: no file of that name.
+    scorefield.errors.UnknownNameError: recipe mymoons.py: no file of that name (looked for ...mymoons.py).
     """
     known = names()
     if word in known:
@@ -46,15 +46,17 @@ def find(word: str) -> Recipe:
     if path.suffix != ".py":
         raise unknown("recipe", word, [*known, "path/to/recipe.py"])
     if not path.is_file():
-        raise UnknownNameError(f"recipe {place}: no file of that name.")
+        raise UnknownNameError(f"recipe {place}: no file of that name (looked for {path.absolute()}).")
     own = _functions(_module(path))
+    if not own:
+        raise UnknownNameError(f"recipe {place}: no function in it; write one that returns an Experiment.")
     if function:
         if function not in own:
             raise unknown(f"function of {place}", function, own)
         return own[function]
     if len(own) != 1 and path.stem not in own:
         raise UnknownNameError(
-            f"recipe {place}: it has the functions {', '.join(sorted(own)) or '(none)'}; name one, {place}:function."
+            f"recipe {place}: it has the functions {', '.join(sorted(own))}; name one, {place}:function."
         )
     return own.get(path.stem) or next(iter(own.values()))
 

@@ -12,7 +12,7 @@ from ..errors import DivergedError, RangeError
 from ..models import require_independent_rows
 from ..tensors import seeded
 from . import averages, schedules
-from .failures import diverged, memory_limit
+from .failures import diverged, fitting, memory_limit
 from .held_out import Evaluation, HeldOut
 from .loss import Batch, Loss, as_batch, bounds, placed, rows_of, streams
 from .state import State, capture
@@ -151,12 +151,13 @@ class Engine:
         require_independent_rows(model.train(), x[:1])
         model.eval()
         noise = getattr(model, "noise", None)
-        if len(batch) > 1:
-            require_independent_rows(LossByRow(self.loss, batch), x)
-        elif noise is None:
-            require_independent_rows(model, x)
-        else:
-            require_independent_rows(model, x, torch.full((len(x),), 0.5, dtype=torch.float64, device=x.device))
+        with fitting(model, x):
+            if len(batch) > 1:
+                require_independent_rows(LossByRow(self.loss, batch), x)
+            elif noise is None:
+                require_independent_rows(model, x)
+            else:
+                require_independent_rows(model, x, torch.full((len(x),), 0.5, dtype=torch.float64, device=x.device))
         model.train()
 
     def _placed(self, batch: Batch) -> Batch:

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ..errors import DivergedError, MemoryLimitError
+from ..errors import DivergedError, MemoryLimitError, ShapeError
 from ..tensors import Streams
 from .loss import Batch, Loss, rows_of
 
@@ -62,6 +62,30 @@ def _level(loss: Loss, alone: Batch, draws: Streams) -> str:
     finally:
         hook.remove()
     return ""
+
+
+@contextmanager
+def fitting(model: nn.Module, x: Tensor) -> Iterator[None]:
+    """Where torch cannot multiply data and weights, says which shape or type is not the other's.
+
+    >>> with fitting(nn.Linear(2, 2), torch.ones(1, 2).double()):
+    ...     nn.Linear(2, 2)(torch.ones(1, 2).double())
+    Traceback (most recent call last):
+    ...
+    scorefield.errors.ShapeError: train: data of torch.float64, weights of torch.float32; give both one type: x.to(torch.float32).
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        event, weight = getattr(model, "shape", None), next(model.parameters(), None)
+        if event is not None and tuple(event) != tuple(x.shape[1:]):
+            raise ShapeError(
+                f"train: examples of shape {tuple(x.shape[1:])}; the model is one of events {tuple(event)}."
+            ) from error
+        if weight is not None and weight.dtype != x.dtype:
+            kinds = f"data of {x.dtype}, weights of {weight.dtype}"
+            raise ShapeError(f"train: {kinds}; give both one type: x.to({weight.dtype}).") from error
+        raise
 
 
 @contextmanager

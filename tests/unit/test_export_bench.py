@@ -51,7 +51,8 @@ def test_cells_are_of_whole_walks_and_told_in_three_ways(tmp_path):
     eager = {(c.rows, c.steps): c for c in cells if c.backend == "eager"}
     assert eager[16, 2].throughput == pytest.approx(16_000 / eager[16, 2].timing.p50)
     assert bench.table(cells).count("\n") == 8
-    assert len(json.loads(bench.plain(cells))["cells"]) == 8
+    told = json.loads(bench.plain(cells, 3))
+    assert (len(told["cells"]), told["threads"]) == (8, 3)
     assert len(bench.picture(cells).axes) == 2
 
 
@@ -65,6 +66,19 @@ def test_bad_questions_are_told():
         list(bench.bench(tiny(), how=how, shape=(2,), backends=("int8",)))
     with pytest.raises(RunError, match="a denoiser wanted"):
         list(bench.bench(sf.MLP(2), how=how, shape=(2,)))
+
+
+def test_a_compiler_that_fails_is_told(monkeypatch):
+    def fails(network):
+        raise RuntimeError
+
+    monkeypatch.setattr(bench, "compiler", lambda: True)
+    monkeypatch.setattr(torch, "compile", fails)
+    with pytest.raises(RunError, match=r"torch.compile fails: RuntimeError; leave out"):
+        list(bench.bench(tiny(), how=Drawing(steps=2), shape=(2,), backends=("compiled",)))
+    monkeypatch.setattr(bench, "compiler", lambda: False)
+    with pytest.raises(RunError, match=r"needs a C\+\+ compiler"):
+        list(bench.bench(tiny(), how=Drawing(steps=2), shape=(2,), backends=("compiled",)))
 
 
 @pytest.fixture

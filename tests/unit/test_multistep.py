@@ -211,3 +211,19 @@ class CorrectedTwice(Corrected):
 def test_mutants_break_the_law_of_orders(mutant):
     with pytest.raises(LawError):
         laws.sampler(mutant)
+
+
+@pytest.mark.parametrize(
+    "sampler", [Multistep(4), Multistep(2, data_std=0.0), Multistep(3, data_std=1.0), Corrected(4)], ids=str
+)
+def test_a_step_in_float32_is_that_of_float64_rounded_once(sampler):
+    model = Counted(MIX.denoiser(EDM()))
+    model.forward = lambda xt, t: torch.tanh(xt.float() / 80).to(xt)  # the same answer in both
+    times = [torch.tensor(t, **D) for t in (0.9, 0.7, 0.5, 0.3)]
+    past = Past()
+    for k, t in enumerate(times):
+        past = past.add(t, (80 * X * t + k).float(), torch.sin(X + k).float())
+    x = (20 * X).float()
+    wide = Past(tuple((t, xt.double(), denoised.double()) for t, xt, denoised in past.seen))
+    t, s = torch.tensor(0.2, **D), torch.tensor(0.1, **D)
+    assert torch.equal(stepped(sampler, model, x, t, s, past), stepped(sampler, model, x.double(), t, s, wide).float())

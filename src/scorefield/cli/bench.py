@@ -40,18 +40,18 @@ def bench(
         if backends is None and not measuring.compiler():
             names.remove("compiled")
             typer.echo("compiled is left out: torch.compile needs a C++ compiler, and there is none")
-        cells = list(
-            measuring.bench(
-                found.model.cpu(), how=found.sampling, shape=found.shape, scaling=found.scaling, backends=names,
-                rows=_numbers("rows", rows), steps=None if steps is None else _numbers("steps", steps), int8=int8,
-                seconds=seconds, threads=threads,
-            )
-        )  # fmt: skip
-        typer.echo(measuring.table(cells))
+        cells = []
+        for cell in measuring.bench(
+            found.model.cpu(), how=found.sampling, shape=found.shape, scaling=found.scaling, backends=names,
+            rows=_numbers("rows", rows), steps=None if steps is None else _numbers("steps", steps), int8=int8,
+            seconds=seconds, threads=threads,
+        ):  # fmt: skip
+            typer.echo(measuring.line(cell) if cells else f"{measuring.HEAD}\n{measuring.line(cell)}")
+            cells.append(cell)
         folder = out or found.place("bench")
         with files.writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        files.replace(folder / "bench.json", measuring.plain(cells))
+        files.replace(folder / "bench.json", measuring.plain(cells, threads))
         typer.echo(f"{folder / 'bench.json'} and {plots.save(measuring.picture(cells), folder / 'bench.png')}")
 
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BACKENDS = ("eager", "compiled", "onnx", "int8")
+HEAD = f"{'rows':>6}{'steps':>7}{'calls':>7}{'backend':>10}{'p50 ms':>11}{'p99 ms':>11}{'± ms':>7}{'samples/s':>12}"
 Draw = Callable[[], object]
 
 
@@ -104,23 +105,23 @@ def table(cells: Sequence[Cell]) -> str:
       rows  steps  calls   backend     p50 ms     p99 ms   ± ms   samples/s
         64      4      4      onnx       20.0       25.0   1.00        3200
     """
-    lines = [
-        f"{'rows':>6}{'steps':>7}{'calls':>7}{'backend':>10}{'p50 ms':>11}{'p99 ms':>11}{'± ms':>7}{'samples/s':>12}"
-    ]
-    for each in cells:
-        time = each.timing
-        lines.append(
-            f"{each.rows:>6}{each.steps:>7}{each.evaluations:>7}{each.backend:>10}{_short(time.p50):>11}{_short(time.p99):>11}"
-            f"{_short(time.spread):>7}{each.throughput:>12.0f}"
-        )
-    return "\n".join(lines)
+    return "\n".join([HEAD, *map(line, cells)])
 
 
-def plain(cells: Sequence[Cell]) -> bytes:
-    """The cells as JSON, with the versions and the processors that they are of."""
+def line(cell: Cell) -> str:
+    """One cell, in the columns of `HEAD`."""
+    time = cell.timing
+    return (
+        f"{cell.rows:>6}{cell.steps:>7}{cell.evaluations:>7}{cell.backend:>10}{_short(time.p50):>11}{_short(time.p99):>11}"
+        f"{_short(time.spread):>7}{cell.throughput:>12.0f}"
+    )
+
+
+def plain(cells: Sequence[Cell], threads: int = 1) -> bytes:
+    """The cells as JSON, with the versions that they are of and the processor cores that each call could use."""
     from ..checkpoints import versions
 
-    about = {"versions": versions(), "processors": torch.get_num_threads()}
+    about = {"versions": versions(), "threads": threads}
     found = [asdict(each) | {"samples_per_second": each.throughput} for each in cells]
     return (json.dumps(about | {"cells": found}, indent=2) + "\n").encode()
 
@@ -165,8 +166,8 @@ def _maker(
     name: str, model: Denoiser, shape: tuple[int, ...], scaling: Scaling, int8: str | Path | None, threads: int
 ) -> Callable[[Drawing], Callable[[int], Draw]]:
     if name in ("eager", "compiled"):
-        chosen = model if name == "eager" else _compiled(model)
-        return lambda plan: lambda n: lambda: scaling.to_data(plan.sample(chosen, n, shape=shape))
+        chosen = (lambda plan: model) if name == "eager" else _compiled(model, shape)
+        return lambda plan: _drawn(chosen(plan), plan, shape, scaling)
     if name == "int8":
         if int8 is None or not Path(int8).is_file():
             raise RunError(
@@ -195,15 +196,25 @@ def _maker(
     return of
 
 
-def _compiled(model: Denoiser) -> Denoiser:
+def _drawn(model: Denoiser, plan: Drawing, shape: tuple[int, ...], scaling: Scaling) -> Callable[[int], Draw]:
+    return lambda n: lambda: scaling.to_data(plan.sample(model, n, shape=shape))
+
+
+def _compiled(model: Denoiser, shape: tuple[int, ...]) -> Callable[[Drawing], Denoiser]:
     if not compiler():
         raise RunError("bench: torch.compile needs a C++ compiler, and there is none; leave out the backend compiled.")
     made = copy.deepcopy(model)
-    try:
-        made.network = torch.compile(made.network)  # type: ignore[arg-type, assignment]
-    except Exception as error:
-        raise RunError(f"bench: torch.compile fails: {str(error).splitlines()[0][:200]}") from error
-    return made
+
+    def of(plan: Drawing) -> Denoiser:
+        try:
+            made.network = torch.compile(model.network)  # type: ignore[arg-type, assignment]
+            plan.sample(made, 1, shape=shape)  # compiles at the first call
+        except Exception as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise RunError(f"bench: torch.compile fails: {reason[:200]}; leave out the backend compiled.") from error
+        return made
+
+    return of
 
 
 def _short(ms: float) -> str:

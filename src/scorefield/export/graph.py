@@ -4,7 +4,8 @@
     sampler    noise (batch, draws, *event) float32, label (batch) int64           →   samples (batch, *event)
 
 The walk is a `Loop` around the one denoiser, driven by the matrix of `program`: weights and operations are stored once, however
-many steps. t is float64, as everywhere in this library: near the noise end of a bounded schedule float32 would move σ/α.
+many steps. t is float64, as everywhere in this library: near the noise end of a bounded schedule float32 would move σ/α. So are
+the sums of the walk, which cost nothing beside the network; it alone computes in float32.
 ONNX: https://onnx.ai/onnx/operators/ (Loop, ScatterND).
 """
 
@@ -123,15 +124,15 @@ def sampler_graph(denoiser: "ModelProto", walk: Program, scaling: Scaling) -> "M
     calls, memory = walk.inputs.shape
     rank = len(shape) + 1
     kept = {
-        "walk_inputs": walk.inputs.float(), "walk_end": walk.end.float()[None], "walk_times": walk.times,
+        "walk_inputs": walk.inputs, "walk_end": walk.end[None], "walk_times": walk.times,
         "walk_told": walk.told, "walk_draws": torch.tensor(walk.draws), "walk_calls": torch.tensor(calls),
         "walk_null": torch.tensor([classes or 0]), "walk_yes": torch.tensor(True), "walk_one": torch.tensor([1]),
         "walk_zero": torch.tensor([0]), "walk_two": torch.tensor([2]), "walk_rows": torch.tensor([memory, -1]),
-        "walk_event": torch.tensor([-1, *shape]), "walk_index": torch.tensor([1, 1]), "walk_nothing": torch.zeros(1),
+        "walk_event": torch.tensor([-1, *shape]), "walk_index": torch.tensor([1, 1]), "walk_nothing": torch.zeros(1).double(),
         "walk_unheard": torch.tensor([calls]), "walk_shape": torch.tensor(shape),
         "walk_scale": _broadcast(scaling.scale, rank), "walk_shift": _broadcast(scaling.shift, rank),
     }  # fmt: skip
-    node = helper.make_node
+    node, kinds = helper.make_node, known.TensorProto
     label = [
         node("Gather", ["walk_told", "walk_k"], ["walk_tells"]),
         node("Where", ["walk_tells", "label", "walk_null"], ["walk_label"]),
@@ -141,19 +142,21 @@ def sampler_graph(denoiser: "ModelProto", walk: Program, scaling: Scaling) -> "M
         node("Unsqueeze", ["walk_row", "walk_zero"], ["walk_row2"]),
         node("Reshape", ["walk_memory", "walk_rows"], ["walk_flat"]),
         node("MatMul", ["walk_row2", "walk_flat"], ["walk_sum"]),
-        node("Reshape", ["walk_sum", "walk_event"], ["x"]),
+        node("Reshape", ["walk_sum", "walk_event"], ["walk_x"]),
+        node("Cast", ["walk_x"], ["x"], to=kinds.FLOAT),
         node("Gather", ["walk_times", "walk_k"], ["walk_t"]),
         node("Expand", ["walk_t", "walk_batch"], ["t"]),
         *(label if classes else []),
         *_renamed(denoiser.graph.node, {"label": "walk_label"}),
-        node("Unsqueeze", ["denoised", "walk_zero"], ["walk_answer"]),
+        node("Cast", ["denoised"], ["walk_denoised"], to=kinds.DOUBLE),
+        node("Unsqueeze", ["walk_denoised", "walk_zero"], ["walk_answer"]),
         node("Add", ["walk_k", "walk_draws"], ["walk_place"]),
         node("Reshape", ["walk_place", "walk_index"], ["walk_place2"]),
         node("ScatterND", ["walk_memory", "walk_place2", "walk_answer"], ["walk_next"]),
         node("Identity", ["walk_go"], ["walk_on"]),
     ]
-    kinds, info = known.TensorProto, helper.make_tensor_value_info
-    states = [info(name, kinds.FLOAT, [memory, "batch", *shape]) for name in ("walk_memory", "walk_next")]
+    info = helper.make_tensor_value_info
+    states = [info(name, kinds.DOUBLE, [memory, "batch", *shape]) for name in ("walk_memory", "walk_next")]
     loop = helper.make_graph(
         body, "step",
         [info("walk_k", kinds.INT64, []), info("walk_go", kinds.BOOL, []), states[0]],
@@ -165,14 +168,16 @@ def sampler_graph(denoiser: "ModelProto", walk: Program, scaling: Scaling) -> "M
         node("Slice", ["walk_sizes", "walk_zero", "walk_one"], ["walk_batch"]),
         node("Concat", ["walk_unheard", "walk_batch", "walk_shape"], ["walk_empty"], axis=0),
         node("Expand", ["walk_nothing", "walk_empty"], ["walk_answers"]),
-        node("Transpose", ["noise"], ["walk_drawn"], perm=[1, 0, *range(2, rank + 1)]),
+        node("Cast", ["noise"], ["walk_noise"], to=kinds.DOUBLE),
+        node("Transpose", ["walk_noise"], ["walk_drawn"], perm=[1, 0, *range(2, rank + 1)]),
         node("Concat", ["walk_drawn", "walk_answers"], ["walk_start"], axis=0),
         node("Loop", ["walk_calls", "walk_yes", "walk_start"], ["walk_done"], body=loop),
         node("Reshape", ["walk_done", "walk_rows"], ["walk_last"]),
         node("MatMul", ["walk_end", "walk_last"], ["walk_total"]),
         node("Reshape", ["walk_total", "walk_event"], ["walk_model_units"]),
         node("Mul", ["walk_model_units", "walk_scale"], ["walk_scaled"]),
-        node("Add", ["walk_scaled", "walk_shift"], ["samples"]),
+        node("Add", ["walk_scaled", "walk_shift"], ["walk_data_units"]),
+        node("Cast", ["walk_data_units"], ["samples"], to=kinds.FLOAT),
     ]
     inputs = [info("noise", kinds.FLOAT, ["batch", walk.draws, *shape])]
     inputs += [info("label", kinds.INT64, ["batch"])] if classes else []
@@ -265,7 +270,7 @@ def _renamed(nodes: Any, names: dict[str, str]) -> Iterator[Any]:
 
 
 def _broadcast(numbers: Any, rank: int) -> Tensor:
-    return torch.tensor(numbers, dtype=torch.float32).reshape(*(1,) * (rank - 1), -1)
+    return torch.tensor(numbers, dtype=torch.float64).reshape(*(1,) * (rank - 1), -1)
 
 
 @contextmanager

@@ -41,7 +41,7 @@ class Program:
     def run(
         self, model: Callable[..., Tensor], noise: Float[Tensor, "batch draws *event"], label: Tensor | None = None
     ) -> Float[Tensor, "batch *event"]:
-        """The ends of the walks from these draws, by this model, in the model's units."""
+        """The ends of the walks from these draws, by this model, in its units; sums are in float64, it sees ``noise``'s dtype."""
         memory = list(noise.unbind(1))
         for row, t, told in zip(self.inputs, self.times, self.told):
             cond = {"label": label} if bool(told) and label is not None else {}
@@ -187,9 +187,9 @@ def _require_linear(found: Program, model: Denoiser, how: Drawing, sampler: Samp
 
 
 def _sum(row: Tensor, memory: list[Tensor]) -> Tensor:
-    """Σ_j row_j m_j over what is there."""
-    total = torch.zeros_like(memory[0])
+    """Σ_j row_j m_j over what is there, rounded once."""
+    total = torch.zeros_like(memory[0], dtype=torch.float64)
     for weight, each in zip(row.tolist(), memory):
         if weight:
-            total = total.add(each, alpha=weight)
-    return total
+            total.add_(each, alpha=weight)
+    return total.to(memory[0])

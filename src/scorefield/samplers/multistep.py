@@ -8,7 +8,8 @@ With y = x/α, r = σ/α, λ = −log r, k = 1 + η² and an assumed spread s of
 
 F is interpolated in λ. It vanishes for data N(0, s²I): one step is then exact. s = 0 interpolates x̂ (DPM-Solver++, Lu et al.
 2022, arXiv:2211.01095; SDE-DPM-Solver++ with η = 1), s = ∞ interpolates ε̂ (DEIS, Zhang & Chen 2023, arXiv:2204.13902), s = 1
-the velocity. One point is DDIM for s = 0 and for s = ∞, and with η = 1 and s = 0 it is DDPM.
+the velocity. One point is DDIM for s = 0 and for s = ∞, and with η = 1 and s = 0 it is DDPM. A step is summed in float64 and
+rounded once: a walk near a border between modes amplifies what each of its many terms would lose.
 """
 
 import math
@@ -133,11 +134,11 @@ class Multistep(Sampler):
             return _first(model, x, t, s, denoised, **cond), denoised
         (alpha_t, r_t), (alpha_s, r_s) = _level(model, t), _level(model, s)
         k = 1 + self.eta**2
-        there = x * (alpha_s / alpha_t * (_scale(self.data_std, r_s) / _scale(self.data_std, r_t)) ** k)
-        there = add_integral(there, model, seen[-self.points :], t, s, alpha_s, self.data_std, k)
-        if self.eta == 0:
-            return there, denoised
-        return there.add_(normal(x, generator), alpha=alpha_s * _added(self.data_std, self.eta, r_t, r_s)), denoised
+        there = x.double() * (alpha_s / alpha_t * (_scale(self.data_std, r_s) / _scale(self.data_std, r_t)) ** k)
+        add_integral(there, model, seen[-self.points :], t, s, alpha_s, self.data_std, k)
+        if self.eta > 0:
+            there.add_(normal(x, generator), alpha=alpha_s * _added(self.data_std, self.eta, r_t, r_s))
+        return there.to(x.dtype), denoised
 
 
 @dataclass(frozen=True)
@@ -174,13 +175,15 @@ class Corrected(Sampler):
             return denoised, denoised
         if _begins(self.points, model, seen):
             return _first(model, x, t, s, denoised, **cond), denoised
+        y = x.double()
         if past.seen and not _begins(self.points, model, past.seen):
             before, alpha = past.seen[-1][0], _level(model, t)[0]
-            x = add_integral(x.clone(), model, seen[-self.points :], before, t, alpha, self.data_std)
-            add_integral(x, model, past.seen[1 - self.points :], before, t, -alpha, self.data_std)
+            y = add_integral(y.clone(), model, seen[-self.points :], before, t, alpha, self.data_std)
+            add_integral(y, model, past.seen[1 - self.points :], before, t, -alpha, self.data_std)
         (alpha_t, r_t), (alpha_s, r_s) = _level(model, t), _level(model, s)
-        there = x * (alpha_s / alpha_t * _scale(self.data_std, r_s) / _scale(self.data_std, r_t))
-        return add_integral(there, model, seen[1 - self.points :], t, s, alpha_s, self.data_std), denoised
+        there = y * (alpha_s / alpha_t * _scale(self.data_std, r_s) / _scale(self.data_std, r_t))
+        add_integral(there, model, seen[1 - self.points :], t, s, alpha_s, self.data_std)
+        return there.to(x.dtype), denoised
 
 
 def _added(spread: float, eta: float, r_t: float, r_s: float) -> float:

@@ -9,6 +9,7 @@ at the sample is −(K + nλ)⁻¹ ⟨∇, K⟩ (Li and Turner 2018, arXiv:1705.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 from jaxtyping import Float, Shaped
@@ -20,6 +21,7 @@ from ..tensors import sum_event
 from .base import Base, Shrunk, divergence, fit_base
 from .fields import CurlFree, Diagonal, FieldKernel
 from .kernels import Kernel, Points, median_width, sample
+from .notes import heaps_of
 from .spectral import CutOff, NuMethod, Regularise, require_small
 
 Numbers = Float[Tensor, "n"]
@@ -28,6 +30,7 @@ Numbers = Float[Tensor, "n"]
 class KernelField(nn.Module):
     """s(x) = b(x) + Σ_j [a div_y K(x, y_j) + K(x, y_j) c_j]: what `KernelScore.fit` returns. Calling it gives the score.
 
+    `notes`, which are printed, say what a reader should know before using it, such as modes far apart.
     Its ``energy`` exists if the kernel is `CurlFree` and the base knows its log-density: MALA and `log_normaliser` need it.
     """
 
@@ -66,6 +69,14 @@ class KernelField(nn.Module):
                 "base with log_density."
             )
         return -log_density(x) - self.kernel.potential(self._checked(x), self.centres, self.a, self.c).to(x.dtype)
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader should know before using it; empty if nothing stands out."""
+        return heaps_of(self.centres)
+
+    def extra_repr(self) -> str:
+        return "\n".join(f"! {note}" for note in self.notes)
 
     def _checked(self, x: Points) -> Points:
         if x.shape[1:] != self.shape:

@@ -24,6 +24,7 @@ from ..tensors import Draws, sum_event
 from .base import Base, Shrunk, divergence, fit_base, losses
 from .features import Features, Fourier, Nystrom
 from .kernels import RBF, Kernel, Points, median_width, sample
+from .notes import heaps_of
 
 Numbers = Float[Tensor, "n"]
 RIDGES = tuple(10.0**k for k in range(-7, 2))
@@ -44,7 +45,8 @@ class Choice:
 class KernelDensity(nn.Module):
     """p ∝ b exp(Σ_j θ_j φ_j), what `KernelExponentialFamily.fit` returns. Calling it gives the score ∇ log p.
 
-    `energy` is −log p up to a constant, `log_density` needs `normalised` first.
+    `energy` is −log p up to a constant, `log_density` needs `normalised` first; ``notes``, which are printed, say what a reader
+    should know before using it, such as modes far apart.
     """
 
     def __init__(
@@ -55,9 +57,10 @@ class KernelDensity(nn.Module):
         choice: Choice | None = None,
         log_normaliser: float = math.nan,
         log_normaliser_error: float = math.nan,
+        notes: Sequence[str] = (),
     ):
         super().__init__()
-        self.base, self.features, self.choice = base, features, choice
+        self.base, self.features, self.choice, self.notes = base, features, choice, tuple(notes)
         self.theta: Tensor
         self.register_buffer("theta", theta)
         self.log_normaliser, self.log_normaliser_error = log_normaliser, log_normaliser_error
@@ -108,7 +111,10 @@ class KernelDensity(nn.Module):
             )
         error = float(weights.std() / weights.mean()) / math.sqrt(n)
         log_z = top + math.log(float(weights.mean()))
-        return KernelDensity(self.base, self.features, self.theta, self.choice, log_z, error)
+        return KernelDensity(self.base, self.features, self.theta, self.choice, log_z, error, self.notes)
+
+    def extra_repr(self) -> str:
+        return "\n".join(f"! {note}" for note in self.notes)
 
 
 @dataclass(frozen=True)
@@ -168,7 +174,8 @@ class KernelExponentialFamily:
         if kernel is not None:
             h, force = chosen.moments(x, [base(x).detach()])
             theta = _System(whitening(chosen), h / len(x)).solve(force[:, 0] / len(x), [ridge])[0]
-        return KernelDensity(base, chosen, theta, Choice(self.bases[index], kernel, ridge, gain, error))
+        choice = Choice(self.bases[index], kernel, ridge, gain, error)
+        return KernelDensity(base, chosen, theta, choice, notes=heaps_of(x))
 
     def _decide(
         self, folds: "_Folds", tried: Sequence[Features], found: list[tuple[float, int, int, float]]

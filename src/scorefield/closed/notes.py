@@ -15,8 +15,8 @@ from torch import Tensor
 
 from ..domains import Real
 from .checks import repeated
-from .dip import two_heaps
-from .family import LogDensity
+from .dip import apart, two_heaps
+from .family import LogDensity, Points
 
 if TYPE_CHECKING:
     from .fitted import Fitted
@@ -85,6 +85,21 @@ def notes(fitted: "Fitted") -> Iterator[str]:
     if share > _SHARE + 20 / n:
         yield f"row {row} alone makes {100 * share:.0f} % of the variance: heavy tails, for which the sandwich is too small."
     yield from repeated(fitted.x)
+
+
+def heaps_of(x: Points) -> tuple[str, ...]:
+    """What to say of rows to which a kernel is fitted: a note if they form two heaps far apart, else nothing.
+
+    >>> heaps_of(torch.linspace(-1, 1, 100)[:, None])
+    ()
+    """
+    share = apart(x)
+    words = (
+        "the rows form two heaps far apart, with {:.1%} of them between: how much mass each has is hardly seen by score matching, and "
+        "stays a guess of the base. Give a base that knows the weights, such as a mixture, fit each heap apart, or noise the data "
+        "(sf.Denoising, sf.Diffusion)."
+    )
+    return () if share is None else (words.format(share),)
 
 
 def _suspect(fitted: "Fitted", efficiency: float) -> bool:

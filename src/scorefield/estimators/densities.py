@@ -135,9 +135,13 @@ class FromEnergy(Density):
         for n, levels in efforts:
             try:
                 found = log_normaliser(inner, self.base, n=n, levels=levels, generator=generator)
-            except DataError:
+            except DataError as error:
                 if (n, levels) == efforts[-1]:
-                    raise
+                    raise DataError(
+                        f"log Z is out of reach of {n} walks over {levels} levels ({error}). The fitted density has most of its mass "
+                        "where few walks arrive, often where there are no rows: take a larger penalty or fewer columns (PCA in a "
+                        "Pipeline). ∇ log p, the losses and held_out_loss do without log Z."
+                    ) from error
                 continue
             if found.error <= _ENOUGH:
                 break

@@ -26,9 +26,10 @@ class KernelExponentialFamily(DensityEstimator):
 
     Rows that are equal to others, as rounding makes them, are moved by noise of ``floor`` standard deviations, for equal rows have
     no density; so are all rows if columns determine each other. After ``fit``: `model_`, the density of standardised rows;
-    `choice_`, what was chosen; `log_normaliser_` ± `log_normaliser_error_`, found when first asked for. Raises, by ``fit``: RangeError
-    for numbers out of range; DataError for fewer than 5 rows, and with floor = 0 for equal rows and columns that determine each
-    other.
+    `choice_`, what was chosen; `notes_`, what to know before using it, such as modes far apart; `log_normaliser_` ±
+    `log_normaliser_error_`, found when first asked for. Raises, by ``fit``: RangeError for numbers out of range; DataError for fewer
+    than 5 rows, and with floor = 0 for equal rows and columns that determine each other; by `score_samples`: DataError if log Z
+    cannot be found.
 
     >>> import numpy as np
     >>> x = np.random.default_rng(0).normal(size=(200, 1)) / 4 + np.repeat([[-1.0], [1.0]], 100, axis=0)
@@ -93,6 +94,11 @@ class KernelExponentialFamily(DensityEstimator):
     def choice_(self) -> closed.Choice | None:
         """Which base, kernel and λ the rows held out chose, and by how much."""
         return self.model_.choice
+
+    @property
+    def notes_(self) -> tuple[str, ...]:
+        """What a reader should know before using the figures; empty if nothing stands out."""
+        return self.model_.notes
 
     def losses(self, X: Any) -> np.ndarray:
         x = self._read(X)

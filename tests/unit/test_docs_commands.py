@@ -71,3 +71,16 @@ def test_the_page_of_the_command_line_has_every_command():
     page = (ROOT / "docs" / "cli.md").read_text()
     for name in program(()).commands:
         assert f"$ scorefield {name} " in page
+
+
+def test_the_programs_that_measured_are_there_and_know_their_options():
+    told = {
+        (program, option)
+        for page in PAGES
+        for program, words in re.findall(r"((?:benchmarks|docs)/[\w/]+\.py)([^`)\n]*)", page.read_text())
+        for option in ["", *re.findall(r"(?<!\S)--[a-z-]+", words)]
+    }
+    assert len(told) > 20
+    for program, option in sorted(told):
+        assert (ROOT / program).is_file(), program
+        assert f'"{option}"' in (ROOT / program).read_text() or not option, (program, option)

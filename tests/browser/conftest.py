@@ -62,8 +62,8 @@ def address() -> Iterator[str]:
 
 
 def launched(kind: BrowserType, *arguments: str) -> Browser:
-    """The Chromium of this machine, under any of its names, or the one that playwright installed."""
-    path = next(filter(None, map(shutil.which, NAMES)), None)
+    """The Chromium that $CHROMIUM names, or this machine's under any of its names, or the one that playwright installed."""
+    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
     return kind.launch(executable_path=path, args=["--no-sandbox", *arguments], timeout=1000 * LIMIT)
 
 

@@ -18,7 +18,7 @@ from fastapi.security import HTTPBearer
 
 from .. import __version__
 from . import problems
-from .bodies import About, Denoised, Densities, Sampled, Scored, Shown, bodies
+from .bodies import About, Denoised, Densities, Failed, Sampled, Scored, Shown, bodies
 from .desk import Desk
 from .direct import Direct
 from .gate import Gate, tell
@@ -30,10 +30,12 @@ from .problems import Refused
 from .served import Served
 from .worker import graph_of
 
+REFERENCE = "#/components/schemas/{model}"
+LINES = ("Shown", "Sampled", "Failed")  # each line of a walk: a state, and at the end the samples or what went wrong
 EVENT = {
     "type": "object",
-    "properties": {"event": {"type": "string"}, "data": {"type": "string"}},
-    "required": ["data"],
+    "properties": {"event": {"enum": ["state", "done", "problem"]}, "data": {"type": "string"}},
+    "required": ["event", "data"],
 }
 ERRORS = (400, 401, 406, 408, 409, 413, 415, 422, 429, 500, 501, 503, 504)
 
@@ -87,7 +89,7 @@ def application(
 def _post(app: FastAPI, does: Operations, made: Any) -> None:
     pictures = {FORMS[name]: {"schema": {"type": "string", "format": "binary"}} for name in ("npy", "png", "zip")}
     streams = {
-        FORMS["ndjson"]: {"schema": {"$ref": "#/components/schemas/Shown"}},
+        FORMS["ndjson"]: {"schema": {"anyOf": [{"$ref": REFERENCE.format(model=name)} for name in LINES]}},
         FORMS["sse"]: {"schema": EVENT},
     }
     arrays = {FORMS["npy"]: pictures[FORMS["npy"]]}
@@ -112,7 +114,10 @@ def _post(app: FastAPI, does: Operations, made: Any) -> None:
 
     def openapi() -> dict[str, Any]:
         document = described()
-        document["components"]["schemas"].setdefault("Shown", Shown.model_json_schema())
+        for kind in (Shown, Failed):
+            schema = kind.model_json_schema(ref_template=REFERENCE)
+            schema.pop("$defs", None)  # Problem, which is there already
+            document["components"]["schemas"].setdefault(kind.__name__, schema)
         return document
 
     app.openapi = openapi  # type: ignore[method-assign]

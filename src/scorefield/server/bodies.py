@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, create_model
 
 from .limits import Limits
+from .problems import Problem
 from .served import Served
 
 LARGEST = 1e6
@@ -92,6 +93,12 @@ class Shown(BaseModel):
     denoised: list[Any] | None = None
 
 
+class Failed(BaseModel):
+    """The last line of a streamed walk that went wrong."""
+
+    problem: Problem
+
+
 class About(BaseModel):
     """What is served."""
 
@@ -136,8 +143,9 @@ def bodies(served: Served, limits: Limits) -> SimpleNamespace:
             by_time = _model(f"{name}ByTime", f"{words} x = scale · x_t + shift, at a time.", {"t": (t, ...)} | points)
             by_level = _model(f"{name}ByLevel", f"{words}, at a noise level.", {"level": (level, ...)} | points)
             made[name] = Annotated[Annotated[by_time, Tag("t")] | Annotated[by_level, Tag("level")], Discriminator(_by)]
-    steps = Annotated[Whole, Field(ge=20, le=200, multiple_of=4, description="of the flow")]
-    probes = {"steps": (steps, 40), "seed": (seed, Field(0, description="of the probes of the trace"))}
+    most = min(200, max(20, limits.steps - limits.steps % 4))
+    steps = Annotated[Whole, Field(ge=20, le=most, multiple_of=4, description="of the flow")]
+    probes = {"steps": (steps, min(40, most)), "seed": (seed, Field(0, description="of the probes of the trace"))}
     made["Densities"] = _model("Densities", "log p(x) through the probability flow.", probes | points)
     return SimpleNamespace(**made)
 

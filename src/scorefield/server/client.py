@@ -156,7 +156,9 @@ class Client:
         """E[x_0 | x_t] at each row of x, at a time or a noise level σ/α. Raises: ServerError."""
         return self._points("/denoise", x, _given(t=t, level=level, label=label))
 
-    def log_density(self, x: np.ndarray, *, steps: int = 40, label: int | None = None, seed: int = 0) -> LogDensities:
+    def log_density(
+        self, x: np.ndarray, *, steps: int | None = None, label: int | None = None, seed: int = 0
+    ) -> LogDensities:
         """log p(x) ± its standard error in nats. Raises: ServerError."""
         asked = {"x": _npy(x), **_given(steps=steps, label=label, seed=seed)}
         found = json.loads(self._read("POST", "/densities", asked))

@@ -48,7 +48,10 @@ class Served:
         """
         trust = ("scorefield",) if recipe is None else ("scorefield", find(recipe).__module__.partition(".")[0])
         folder = box.place(run)
-        about, model = facts(folder, trust=trust), load(folder, trust=trust)
+        try:
+            about, model = facts(folder, trust=trust), load(folder, trust=trust)
+        except RangeError as error:
+            raise RangeError(f"{error} If the recipe was your own, add --recipe path/to/recipe.py.") from error
         if isinstance(model, Classifier):
             raise RunError(f"run {run}: a classifier draws nothing; serve the model that it guides.")
         card = folder / "card.md"

@@ -85,6 +85,28 @@ def test_gradients_and_hessians_are_those_of_the_losses_for_both_kinds_of_rows()
         torch.testing.assert_close(rows.hessians(theta).sum(0), second)
 
 
+REVERSED = {
+    "box": (lambda t, y: -((t[0] * y[:, 0] - t[1]) ** 2) - (t[2] * y[:, 1]).exp(), Box(), Axes(Logarithm(2.0))),
+    "sphere": (lambda t, y: (t[0] * y[:, 0] + t[1]).sin() + t[2].exp() * (y[:, 0] * y[:, 1]), Sphere(), Unit()),
+    "linear in x": (lambda t, y: y @ (t[:2] ** 3), Box(), Axes(Logarithm(2.0))),
+    "linear in x and θ": (lambda t, y: y @ t[1:], Real(), Unit()),
+}
+
+
+@pytest.mark.parametrize("name", list(REVERSED))
+def test_totals_by_reverse_differentiation_are_the_sums_of_rows(name):
+    function, domain, weight = REVERSED[name]
+    x = on_sphere(draw(9, 2, 2)) if isinstance(domain, Sphere) else draw(9, 2, 2).abs() + 0.1
+    rows = Problem(LogDensity(function, torch.ones(3, **D)), domain, weight).rows(x)
+    theta, mass = torch.tensor([0.7, -0.4, 0.3], **D), torch.linspace(0.5, 1.5, 9, **D)
+    slope, curve = rows.totals(theta, mass)
+    torch.testing.assert_close(slope, mass @ rows.gradients(theta))
+    torch.testing.assert_close(curve, torch.einsum("b,bpq->pq", mass, rows.hessians(theta)))
+    torch.testing.assert_close(rows.losses(theta), rows._forwards(theta))
+    with torch.no_grad():
+        torch.testing.assert_close(rows.totals(theta, mass)[1], curve)
+
+
 def test_a_carrier_counts_like_a_statistic_with_the_parameter_one():
     x, theta = draw(10, 2, 3), torch.tensor([0.3, -0.2, 1.0, 0.4, 2.0], **D)
     with_all = Problem(Normal(2), Real(), Unit()).rows(x).losses(theta)

@@ -129,8 +129,8 @@ def _newton(parts, theta: Parameters, free: Tensor, names, tolerance: float, ste
     for _ in range(steps):
         gradient, hessian = theta.new_zeros(len(theta)), theta.new_zeros(len(theta), len(theta))
         for rows, (mass,) in parts():
-            gradient = gradient + mass @ rows.gradients(theta) / count
-            hessian = hessian + torch.einsum("b,bpq->pq", mass, rows.hessians(theta)) / count
+            slope, curve = rows.totals(theta, mass)
+            gradient, hessian = gradient + slope / count, hessian + curve / count
         gradient, hessian = gradient[free], hessian[free][:, free]
         if not (math.isfinite(now) and bool(gradient.isfinite().all()) and bool(hessian.isfinite().all())):
             raise DivergedError(

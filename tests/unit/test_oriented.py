@@ -135,3 +135,21 @@ def test_bad_axes_and_missing_directions_are_told():
     with pytest.raises(DataError, match="AxialBingham"):
         hybrid(torch.cat([x, -x]), Kent)
     assert hybrid(torch.cat([x, -x]), AxialBingham).names == ("lambda[1]", "lambda[2]")
+
+
+@pytest.mark.parametrize(("slant", "mean_off", "axes_off"), [(0, 0.0, 0.0), (45, 17.1, 23.2)])
+def test_a_mean_off_the_axes_leaves_moments_without_directions_and_the_full_fit_right(slant, mean_off, axes_off):
+    x, mass = sphere()
+    mu = torch.tensor([math.sin(math.radians(slant)), 0.0, math.cos(math.radians(slant))], **D)
+    mass = mass * (3 * x @ mu - 2 * x[:, 0] ** 2 - x[:, 1] ** 2).exp()
+    mass = mass / mass.sum()
+    mean = mass @ x / (mass @ x).norm()
+    axes = torch.linalg.eigh(x.T @ (x * mass[:, None]))[1]
+    assert math.degrees(math.atan2(float((mean - (mean @ mu) * mu).norm()), float(mean @ mu))) == pytest.approx(
+        mean_off, abs=0.05
+    )
+    gap = torch.rad2deg(torch.atan2((1 - axes.square().amax(0)).clamp(min=0).sqrt(), axes.abs().amax(0)))
+    assert float(gap.max()) == pytest.approx(axes_off, abs=0.05)
+    fitted = fit(FisherBingham(3), x, weights=mass)
+    truth = torch.cat([3 * mu, torch.tensor([-2.0, 0.0, 0.0, -1.0, 0.0], **D)])
+    torch.testing.assert_close(fitted.theta, truth, atol=1e-8, rtol=0)

@@ -27,7 +27,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def server(run):
-    words = ["--workers", 2, "--threads", 1, "--max-rows", 100, "--max-body", 0.25, "--timeout", 1000]
+    words = ["--workers", 2, "--threads", 1, "--max-rows", 100, "--max-body", 0.25, "--timeout", 10**6]
     with serving(run, *words) as server:
         yield server
 
@@ -256,7 +256,13 @@ def test_a_worker_killed_under_load_loses_nothing(server, client):
     questions = [{"n": 2, "seed": k, "steps": 8} for k in range(48)]
     alone = {k: client.samples(**questions[k]).x for k in (0, 17, 47)}
     found: dict[int, np.ndarray] = {}
-    restarts, known = counted(client, "scorefield_worker_restarts"), len(server.lines)
+
+    def ready():
+        return [line["pid"] for line in server.lines if line.get("event") == "worker ready"]
+
+    restarts = counted(client, "scorefield_worker_restarts")
+    until(lambda: len(ready()) == 2 + restarts)
+    known = len(server.lines)
 
     def part(k):
         with server.client(retries=0) as mine:
@@ -266,7 +272,7 @@ def test_a_worker_killed_under_load_loses_nothing(server, client):
     with ThreadPoolExecutor(8) as pool:
         parts = [pool.submit(part, k) for k in range(8)]
         until(lambda: len(found) >= 8)
-        os.kill([line for line in server.lines if line["event"] == "worker ready"][-1]["pid"], signal.SIGKILL)
+        os.kill(ready()[-1], signal.SIGKILL)
         for each in parts:
             each.result()
     assert len(found) == len(questions)
@@ -279,7 +285,7 @@ def test_a_worker_killed_under_load_loses_nothing(server, client):
 def test_the_busy_refuse_and_the_stopping_answer_what_they_took(run, tmp_path):
     token = tmp_path / "token"
     token.write_text("a-long-enough-token\n")
-    words = ["--workers", 1, "--queue", 2, "--timeout", 1000, "--max-steps", 10**6, "--token-file", token]
+    words = ["--workers", 1, "--queue", 2, "--timeout", 10**6, "--max-steps", 10**6, "--token-file", token]
     with serving(run, *words) as server:
         with server.client() as nobody, pytest.raises(ServerError) as told:
             nobody.samples()

@@ -9,10 +9,12 @@ LEVELS = [0.02, 0.05, 0.077, 0.08, 0.3, 1.0, 5.0]
 CSV = "a,b\n" + "\n".join(f"{(37 * k) % 101 / 10},{(k * k) % 97}" for k in range(400))
 
 COMPARE = """async ([name, sigma, wrong]) => {
-    const {post, unpack} = await import("/lib/api.js"), {lattice, read} = await import("/lib/laws.js");
+    const {post, unpack} = await import("/lib/api.js");
+    const laws = await import("/lib/laws.js"), closed = await import("/lib/densities.js");
+    const lattice = (law, s, n, order) => (law.kind === "modes" ? closed.field(law.modes, s, n) : laws.lattice(law, s, n, order));
     const table = name === "table" ? (await post("/api/tables", {text: wrong.csv, name})).id : "";
     const density = name === "mixture" ? {name, modes: wrong.modes.map(([x, y, std, weight]) => ({x, y, std, weight}))} : {name, table};
-    const law = name === "mixture" ? {kind: "modes", modes: wrong.modes} : read(await post("/api/field/law", {density}));
+    const law = name === "mixture" ? {kind: "modes", modes: wrong.modes} : laws.read(await post("/api/field/law", {density}));
     const server = await post("/api/field", {density, sigma, show: "divergence", n: 40, fine: 30});
     const compared = (law) => {
         const ours = lattice(law, sigma, 40, 1).score, fine = lattice(law, sigma, 30, 2), s = unpack(server.score);

@@ -82,6 +82,15 @@ def of_table(tables: dict[str, Table], chosen: Chosen) -> Empirical:
     return Empirical(table.points(first, second)[:MOST_ROWS])
 
 
+def sharp(density: Density) -> bool:
+    """Whether a law has no score without noise: rows, and what has edges.
+
+    >>> sharp(plane.Checkerboard()), sharp(plane.moons())
+    (True, False)
+    """
+    return isinstance(density, Empirical | plane.Checkerboard)
+
+
 def toy(chosen: Chosen) -> Density:
     """A mixture of the reader's modes, or a law of `scorefield.plane`.
 

@@ -1,5 +1,7 @@
 """The field of the page: s_σ on a lattice, log p_σ under it, ‖s‖, divergence, curl, and the error against the truth.
 
+A run that is a static score is drawn at its own σ. Laws without a density there are shown at GROUND.
+
     div s = ∂₁s₁ + ∂₂s₂        curl s = ∂₁s₂ − ∂₂s₁, zero for every gradient
 
 The Fisher divergence E ½‖s − s*‖² is a mean over draws of p_σ, the same draws for every method.
@@ -13,15 +15,19 @@ from pydantic import Field
 from torch import Tensor
 
 from ..calculus import pull
+from ..errors import RangeError
+from ..exact import Density
 from ..metrics import Estimate, fisher_divergence
 from . import methods
-from .densities import Chosen, Sigma
+from .densities import Chosen, Sigma, sharp
 from .held import Held
 from .methods import Method, Points, Score
 from .wire import Wire, packed
 
 HALF = 3.0
 """The page shows the square from −HALF to HALF."""
+GROUND = 0.15
+"""The noise under which rows are shown as a density where the arrows have none."""
 TESTED = 1000
 """Draws of p_σ behind a Fisher divergence."""
 Shown = Literal["density", "speed", "divergence", "curl", "error"]
@@ -42,25 +48,46 @@ class FieldRequest(Wire):
 
 def drawn(held: Held, wanted: FieldRequest) -> dict[str, Any]:
     """The field on a lattice, rows from the bottom up, with log p_σ and the map, each n × n, and the largest arrow."""
-    score = methods.score(held, wanted.density, wanted.method, wanted.sigma, width=wanted.width, run=wanted.run)
-    truth = methods.truth(held, wanted.density, wanted.sigma, wanted.run)
+    sigma = methods.level(held, wanted.method, wanted.sigma, wanted.run)
+    score = methods.score(held, wanted.density, wanted.method, sigma, width=wanted.width, run=wanted.run)
+    truth = methods.truth(held, wanted.density, sigma, wanted.run)
+    why = methods.unmeasured(held, wanted.density, wanted.method, sigma, wanted.run)
+    if why and wanted.show == "error":
+        raise RangeError(f"error of {wanted.method}: {why}.")
     x, fine = lattice(wanted.n), lattice(wanted.fine)
     with torch.no_grad():
         s = score(x)
     return {
         "half": HALF,
+        "sigma": sigma,
         "score": packed(s),
         "largest": float(s.norm(dim=1).max()),
         "log_density": ground(held, wanted),
         "map": None if wanted.show == "density" else packed(_mapped(wanted.show, score, truth, fine)),
-        "fisher": None if wanted.method == "exact" else _estimate(fisher(held, wanted)),
+        "fisher": None if wanted.method == "exact" or why else _estimate(fisher(held, wanted)),
+        "unmeasured": why,
     }
 
 
 def ground(held: Held, wanted: FieldRequest) -> dict[str, Any]:
     """log p_σ on the fine lattice, packed."""
+    density, sigma = (
+        held.density(wanted.density, wanted.run),
+        methods.level(held, wanted.method, wanted.sigma, wanted.run),
+    )
+    sigma = 0.0 if methods.itself(held, wanted.density, wanted.method, wanted.run) else sigma
     with torch.no_grad():
-        return packed(held.density(wanted.density, wanted.run).log_density(lattice(wanted.fine), 1.0, wanted.sigma))
+        return packed(density.log_density(lattice(wanted.fine), 1.0, shown_at(density, sigma)))
+
+
+def shown_at(density: Density, sigma: float) -> float:
+    """The noise at which a law is shown under arrows of σ: σ, but a law without a density there is shown at GROUND.
+
+    >>> from scorefield import plane
+    >>> shown_at(plane.Checkerboard(), 0.0), shown_at(plane.moons(), 0.0)
+    (0.15, 0.0)
+    """
+    return GROUND if sigma == 0 and sharp(density) else sigma
 
 
 def missing(held: Held, wanted: FieldRequest) -> str | None:
@@ -74,9 +101,10 @@ def missing(held: Held, wanted: FieldRequest) -> str | None:
 
 def fisher(held: Held, wanted: FieldRequest) -> Estimate:
     """E ½‖s − s*‖² at σ over draws of p_σ that no method was fitted to."""
-    score = methods.score(held, wanted.density, wanted.method, wanted.sigma, width=wanted.width, run=wanted.run)
-    truth = methods.truth(held, wanted.density, wanted.sigma, wanted.run)
-    x = methods.noisy(held.density(wanted.density, wanted.run), wanted.sigma, TESTED, seed=1)
+    sigma = methods.level(held, wanted.method, wanted.sigma, wanted.run)
+    score = methods.score(held, wanted.density, wanted.method, sigma, width=wanted.width, run=wanted.run)
+    truth = methods.truth(held, wanted.density, sigma, wanted.run)
+    x = methods.noisy(held.density(wanted.density, wanted.run), sigma, TESTED, seed=1)
     with torch.no_grad():
         return fisher_divergence(score, truth, x)
 

@@ -3,8 +3,10 @@
 import json
 
 from . import densities, learned, methods, sources
+from . import held as holding
 from .densities import Chosen
-from .fields import TESTED, FieldRequest
+from .fields import GROUND, TESTED, FieldRequest
+from .held import Opened
 from .snippets import Snippet
 
 FORMULAS = {
@@ -14,6 +16,7 @@ FORMULAS = {
     "network": "s(x) = (x̂(x, σ) − x) / σ², trained by  min E ½ w(σ) ‖x̂(x₀ + σz) − x₀‖²",
     "run": "s_σ(x) = α s_t(αx)  at the time t with σ(t)/α(t) = σ",
 }
+ONE = "s(x), a static score: it was learned at one noise level"
 SOURCES = {
     "exact": (sources.TWEEDIE.at("eq. 1.4"),),
     "kernel": (sources.KERNELS.at("section 3"),),
@@ -23,17 +26,23 @@ SOURCES = {
 }
 
 
-def field(wanted: FieldRequest) -> Snippet:
+def field(wanted: FieldRequest, known: Opened | None = None) -> Snippet:
     """The lines for one request of the field; they print its largest arrow, and its Fisher divergence where there is one.
+
+    ``known`` is the run that it is about, if it is about one.
 
     >>> field(FieldRequest()).code.count("score")  > 1
     True
     """
+    one = None if known is None or wanted.method != "run" else known.level
+    sigma, itself = wanted.sigma if one is None else one, one is not None and wanted.density.name == "run"
+    level = f"{sigma:g}" if sigma else "0.0"
+    sharp = wanted.density.name in ("run", "table", "checkerboard")
     begin = head(wanted.density, "from scorefield import plots", "from scorefield.tensors import Streams, normal")
-    lines = [begin, density(wanted.density, wanted.run), f"sigma = {wanted.sigma:g}", *score(wanted), ""]
+    lines = [begin, density(wanted.density, wanted.run, known), f"sigma = {level}", *score(wanted, known), ""]
     lines += ["x = plots.fields.lattice((-3.0, 3.0, -3.0, 3.0), 40).double()"]
     lines += ['print(f"largest arrow {score(x).norm(dim=1).max():.3g}")']
-    if wanted.method != "exact":
+    if wanted.method != "exact" and not itself and not (sharp and sigma == 0):
         lines += [
             f"rows = Streams(1, range({TESTED}))",
             f"x0 = density.sample({TESTED}, rows).double()",
@@ -41,11 +50,12 @@ def field(wanted: FieldRequest) -> Snippet:
             "gap = sf.metrics.fisher_divergence(score, lambda x: density.score(x, 1.0, sigma), x)",
             'print(f"Fisher divergence {gap}")',
         ]
+    shown = f"{GROUND:g}" if itself or (sharp and sigma == 0) else "sigma"
     lines += [
-        "log_p = lambda x: density.log_density(x, 1.0, sigma)",
+        f"log_p = lambda x: density.log_density(x, 1.0, {shown})",
         'plots.save(plots.field(score, log_density=log_p, n=40), "field.png")',
     ]
-    return Snippet("\n".join(lines), FORMULAS[wanted.method], SOURCES[wanted.method])
+    return Snippet("\n".join(lines), FORMULAS[wanted.method] if one is None else ONE, SOURCES[wanted.method])
 
 
 def head(chosen: Chosen, *others: str) -> str:
@@ -58,8 +68,8 @@ def head(chosen: Chosen, *others: str) -> str:
     return "\n".join(["import torch", "import scorefield as sf", *own, *others, ""])
 
 
-def density(chosen: Chosen, run: str = "") -> str:
-    """The line that makes a density.
+def density(chosen: Chosen, run: str = "", known: Opened | None = None) -> str:
+    """The line that makes a density; ``known`` is the run whose draws it is, if it is that.
 
     >>> density(Chosen(name="rings"))
     'density = plane.Rings()'
@@ -80,10 +90,18 @@ def density(chosen: Chosen, run: str = "") -> str:
             f"density = sf.exact.Empirical(points[:{densities.MOST_ROWS}])"
         )
     if chosen.name == "run":
-        name = json.dumps(run or "moons")
+        name, rows = json.dumps(run or (known.name if known else "moons")), densities.MOST_ROWS
+        if known is not None and known.drawing is None:
+            how = (
+                f"{rows}"
+                if known.level is None
+                else f"{holding.ROWS}, sampler=Langevin({holding.SIZE:g}), steps={holding.STEPS}"
+            )
+            begin = "" if known.level is None else "from scorefield.samplers import Langevin\n"
+            return f"{begin}density = sf.exact.Empirical(sf.sample(sf.load({name}), {how}, shape=(2,)))"
         return (
             f'drawing = sf.checkpoints.facts({name})["sampling"]\n'
-            f"density = sf.exact.Empirical(drawing.sample(sf.load({name}), {densities.MOST_ROWS}, shape=(2,)))"
+            f"density = sf.exact.Empirical(drawing.sample(sf.load({name}), {rows}, shape=(2,)))"
         )
     return {
         "moons": "density = plane.moons()",
@@ -93,7 +111,7 @@ def density(chosen: Chosen, run: str = "") -> str:
     }[chosen.name]
 
 
-def score(wanted: FieldRequest) -> list[str]:
+def score(wanted: FieldRequest, known: Opened | None = None) -> list[str]:
     """The lines that make ``score`` at ``sigma``.
 
     >>> score(FieldRequest())
@@ -109,17 +127,19 @@ def score(wanted: FieldRequest) -> list[str]:
             f"kernel = sf.closed.CurlFree(sf.closed.IMQ({wanted.width:g} * sf.closed.median_width(x)))",
             f"score = sf.closed.KernelScore(kernel, sf.closed.NuMethod({methods.KERNEL_STEPS})).fit(x)",
         ]
-    return [*model(wanted), *_LEVEL]
+    if wanted.method == "run" and known is not None and known.level is not None:
+        return [*model(wanted, known), "score = lambda x: model(x.float()).to(x)"]
+    return [*model(wanted, known), *_LEVEL]
 
 
-def model(wanted: FieldRequest) -> list[str]:
+def model(wanted: FieldRequest, known: Opened | None = None) -> list[str]:
     """The lines that make ``model``, a denoiser: a run's, or one that learns from the density.
 
     >>> model(FieldRequest(method="run", run="rings"))
     ['model = sf.load("rings")']
     """
     if wanted.method == "run":
-        return [f"model = sf.load({json.dumps(wanted.run or 'moons')})"]
+        return [f"model = sf.load({json.dumps(wanted.run or (known.name if known else 'moons'))})"]
     network = f"sf.MLP(2, {learned.WIDTH}, {learned.DEPTH}{', out=1' if wanted.method == 'energy' else ''})"
     network = f"sf.Energy({network})" if wanted.method == "energy" else network
     return [

@@ -7,19 +7,24 @@ from threading import Lock
 from typing import Any
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from .. import box
 from ..checkpoints import facts, load
-from ..errors import RangeError, RunError, UnknownNameError
+from ..errors import RangeError, RunError, ScorefieldError, UnknownNameError
 from ..exact import Density, Empirical
 from ..models import Denoiser
 from ..recipes.drawing import Drawing
+from ..samplers import Langevin
+from ..sampling import sample
 from . import densities
 from .densities import Chosen
 from .tables import Table
 
 KEPT = 12
+ROWS, SIZE, STEPS = 1000, 0.002, 500
+"""How a static score is drawn from that does not say how: so many rows, so many Langevin steps of this size."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +46,33 @@ class Opened:
 
     @property
     def planar(self) -> bool:
-        """Whether it is a denoiser of points of the plane."""
-        return self.shape == (2,) and isinstance(self.model, Denoiser)
+        """Whether it is a score of points of the plane: a denoiser, or a static score, which answers each with two numbers."""
+        if self.shape != (2,) or isinstance(self.model, Denoiser):
+            return self.shape == (2,)
+        try:
+            return self.model(torch.zeros(1, 2)).shape == (1, 2)
+        except (TypeError, RuntimeError, ScorefieldError):
+            return False
+
+    @property
+    def level(self) -> float | None:
+        """The one noise level that a static score knows: the sigma recorded with it, or 0. None for a denoiser, which knows many."""
+        return None if isinstance(self.model, Denoiser) else float(self.about.get("sigma", 0.0))
+
+    @property
+    def drawing(self) -> Drawing | None:
+        """How it draws, as was recorded with it; None if that was not, or without a sampler for a static score."""
+        how = self.about.get("sampling")
+        return how if how is not None and (self.level is None or how.sampler is not None) else None
+
+    def draws(self) -> Float[Tensor, "rows 2"]:
+        """Points that it draws. Raises: DivergedError for a static score that Langevin steps leave."""
+        with torch.no_grad():
+            if self.drawing is not None:
+                return self.drawing.sample(self.model, densities.MOST_ROWS, shape=(2,))
+            if self.level is None:
+                return sample(self.model, densities.MOST_ROWS, shape=(2,))
+            return sample(self.model, ROWS, sampler=Langevin(SIZE), steps=STEPS, shape=(2,))
 
     @property
     def density(self) -> Chosen:
@@ -129,7 +159,7 @@ class Held:
         return self._runs.get(name) or self._runs.put(name, _opened(box.place(name), name))
 
     def planar(self, name: str = "") -> Opened:
-        """The run of this name if it is a denoiser of the plane; "" is the given one, or the first such in the box.
+        """The run of this name if it is a score of the plane; "" is the given one, or the first such in the box.
 
         Raises: RangeError for a run of other data; UnknownNameError if there is none.
         """
@@ -138,7 +168,7 @@ class Held:
         found = self.opened(name)
         if not found.planar:
             raise RangeError(
-                f"run {found.name}: events of shape {found.shape}; a field is drawn of denoisers of the plane, shape (2,)."
+                f"run {found.name}: events of shape {found.shape}; a field is drawn of scores of the plane, shape (2,)."
             )
         return found
 
@@ -151,10 +181,7 @@ class Held:
         if chosen.name == "table":
             return densities.of_table(self.tables, chosen)
         if chosen.name == "run":
-            found = self.planar(run)
-            how = found.about.get("sampling", Drawing())
-            with torch.no_grad():
-                return Empirical(how.sample(found.model, densities.MOST_ROWS, shape=(2,)))
+            return Empirical(self.planar(run).draws())
         return densities.toy(chosen)
 
 
@@ -168,4 +195,12 @@ def _opened(folder: Path, name: str) -> Opened:
 def _described(run: Opened) -> dict[str, Any]:
     recipe = run.about.get("recipe", "")
     density = run.density.name if run.planar else None
-    return {"name": run.name, "shape": run.shape, "recipe": recipe, "planar": run.planar, "density": density}
+    level = run.level if run.planar else None
+    return {
+        "name": run.name,
+        "shape": run.shape,
+        "recipe": recipe,
+        "planar": run.planar,
+        "density": density,
+        "level": level,
+    }

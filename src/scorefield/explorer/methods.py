@@ -1,7 +1,7 @@
 """How the score at a noise level is obtained: in closed form, from kernels, from an energy, from a denoiser, from a run.
 
 Each is a function of x at σ, the score of p_σ, the law of x_0 + σ z. A denoiser under another noise is asked at the time where
-σ(t)/α(t) = σ, and s_σ(x) = α s_t(α x).
+σ(t)/α(t) = σ, and s_σ(x) = α s_t(α x). A run that is a static score knows one σ, and answers at that.
 """
 
 from collections.abc import Callable
@@ -10,13 +10,15 @@ from typing import Literal
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..closed import IMQ, CurlFree, KernelScore, NuMethod, median_width
+from ..errors import RangeError
 from ..exact import Density
 from ..models import Denoiser
 from ..server.problems import Refused
 from ..tensors import Streams, normal
+from . import densities
 from .densities import Chosen
 from .held import Held
 
@@ -31,15 +33,41 @@ def truth(held: Held, chosen: Chosen, sigma: float, run: str = "") -> Score:
     return partial(held.density(chosen, run).score, alpha=1.0, sigma=sigma)
 
 
+def level(held: Held, method: Method, sigma: float, run: str = "") -> float:
+    """The noise level at which a method answers: the one that is asked for, or the only one that a static run knows."""
+    own = held.planar(run).level if method == "run" else None
+    return sigma if own is None else own
+
+
+def itself(held: Held, chosen: Chosen, method: Method, run: str = "") -> bool:
+    """Whether the density is what a static run draws, and the score that run's: then there is no noise between the two."""
+    return method == "run" and chosen.name == "run" and held.planar(run).level is not None
+
+
+def unmeasured(held: Held, chosen: Chosen, method: Method, sigma: float, run: str = "") -> str:
+    """Why a score has no truth to be measured against at σ; "" if it has."""
+    if itself(held, chosen, method, run):
+        return "a static score and what it draws are one: choose the density that it learned"
+    if sigma == 0 and densities.sharp(held.density(chosen, run)):
+        return "this density has no score without noise"
+    return ""
+
+
 def score(held: Held, chosen: Chosen, method: Method, sigma: float, *, width: float = 1.0, run: str = "") -> Score:
-    """The score of the chosen density at σ by a method. Raises: Refused, Untrained, for a network nobody trained yet."""
+    """The score of the chosen density at σ by a method.
+
+    Raises: Refused, Untrained, for a network nobody trained yet; RangeError for a static run at another σ than its own.
+    """
     if method == "exact":
         return truth(held, chosen, sigma, run)
     if method == "kernel":
         key = f"kernel {chosen.key} {run} {sigma:g} {width:g}"
         return held.models.get(key) or held.models.put(key, kernel(held.density(chosen, run), sigma, width))
     if method == "run":
-        return at_level(held.planar(run).model, sigma)  # type: ignore[arg-type]
+        found = held.planar(run)
+        if found.level not in (None, sigma):
+            raise RangeError(f"run {found.name} at sigma={sigma:g}: a static score, at sigma = {found.level:g} alone.")
+        return at_level(found.model, sigma) if isinstance(found.model, Denoiser) else static(found.model)
     model = trained(held, chosen, method, run)
     if model is None:
         raise Refused(
@@ -64,6 +92,16 @@ def noisy(density: Density, sigma: float, rows: int, seed: int) -> Points:
     streams = Streams(seed, range(rows))
     x = density.sample(rows, streams).double()
     return x + sigma * normal(x, streams)
+
+
+def static(model: nn.Module) -> Score:
+    """A model that is a score itself, in the numbers of its own weights.
+
+    >>> static(nn.Linear(2, 2).double())(torch.zeros(1, 2)).dtype
+    torch.float32
+    """
+    parameter = next(model.parameters(), torch.empty(0))
+    return lambda x: model(x.to(parameter.dtype)).to(x.dtype)
 
 
 def at_level(model: Denoiser, sigma: float) -> Score:

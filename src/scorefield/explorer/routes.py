@@ -75,9 +75,10 @@ def field_law(wanted: LawRequest, request: Request) -> dict[str, Any]:
 
 
 @router.post("/field/code")
-def field_code(wanted: FieldRequest) -> dict[str, Any]:
+def field_code(wanted: FieldRequest, request: Request) -> dict[str, Any]:
     """The Python of a field."""
-    return fields_code.field(wanted).plain()
+    about = "run" in (wanted.method, wanted.density.name)
+    return fields_code.field(wanted, held(request).planar(wanted.run) if about else None).plain()
 
 
 @router.post("/field/train")

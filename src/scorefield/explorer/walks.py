@@ -19,7 +19,7 @@ from ..samplers.langevin import Static
 from ..samplers.named import sampler as named
 from ..tensors import Streams, normal
 from . import learned, methods, walking, walks_code
-from .fields import HALF, lattice
+from .fields import HALF, lattice, shown_at
 from .held import Held
 from .lines import lines
 from .methods import Points, Score
@@ -67,13 +67,16 @@ class CodeRequest(Wire):
 
 
 @router.post("/walk/code")
-def code(wanted: CodeRequest) -> dict[str, Any]:
+def code(wanted: CodeRequest, request: Request) -> dict[str, Any]:
     """The Python of one walk, or of two on the same draws."""
-    return walks_code.walk(wanted.walk, [wanted.walk.sampler, wanted.second] if wanted.second else None).plain()
+    held, asked = request.app.state.held, wanted.walk
+    about = held.planar(asked.run) if "run" in (asked.method, asked.density.name) else None
+    names = [asked.sampler, wanted.second] if wanted.second else None
+    return walks_code.walk(at_its_level(held, asked), names, about).plain()
 
 
 def _walk(held: Held, wanted: WalkRequest) -> Iterator[Event]:
-    sampler = named(wanted.sampler)
+    sampler, wanted = named(wanted.sampler), at_its_level(held, wanted)
     found, draw = model(held, wanted, sampler), target(held, wanted, sampler)
     yield from walking.events(found, sampler, wanted.release, draw, HALF, backdrop(held, wanted, found))
 
@@ -86,10 +89,15 @@ def _ladder(held: Held, wanted: WalkRequest) -> Iterator[Event]:
     yield from walking.ladder(found, sampler, wanted.release, target(held, wanted, sampler))
 
 
+def at_its_level(held: Held, wanted: WalkRequest) -> WalkRequest:
+    """The request at the one noise level of a static run, where it is about one."""
+    return wanted.model_copy(update={"sigma": methods.level(held, wanted.method, wanted.sigma, wanted.run)})
+
+
 def model(held: Held, wanted: WalkRequest, sampler: Sampler) -> Callable[..., Tensor]:
     """What the sampler walks in: the score of p_σ, or a denoiser at every noise level, exact ones under `VP`.
 
-    Raises: RangeError for a sampler that comes down the noise levels of a kernel score, which knows one.
+    Raises: RangeError for a sampler that comes down noise levels, where the score is a kernel's or a static run's, which know one.
     """
     if isinstance(sampler, Static):
         score = methods.score(held, wanted.density, wanted.method, wanted.sigma, width=wanted.width, run=wanted.run)
@@ -97,6 +105,11 @@ def model(held: Held, wanted: WalkRequest, sampler: Sampler) -> Callable[..., Te
     if wanted.method == "kernel":
         raise RangeError(
             f"{sampler}: a kernel score knows one noise level; choose a Langevin sampler, or another score."
+        )
+    if wanted.method == "run" and held.planar(wanted.run).level is not None:
+        raise RangeError(
+            f"{sampler}: it comes down noise levels, and run {held.planar(wanted.run).name} is one static score, at "
+            f"sigma = {wanted.sigma:g}; choose Langevin, MALA or Underdamped."
         )
     return denoiser(held, wanted)
 
@@ -118,10 +131,11 @@ def denoiser(held: Held, wanted: WalkRequest) -> Denoiser:
 def target(held: Held, wanted: WalkRequest, sampler: Sampler) -> Draw:
     """Draws of where the walk ought to end: of p_σ for a static sampler, else of the density itself."""
     density = held.density(wanted.density, wanted.run)
+    noisy = isinstance(sampler, Static) and not methods.itself(held, wanted.density, wanted.method, wanted.run)
 
     def draw(n: int, streams: Streams) -> Points:
         x = density.sample(n, streams).float()
-        return x + wanted.sigma * normal(x, streams) if isinstance(sampler, Static) else x
+        return x + wanted.sigma * normal(x, streams) if noisy else x
 
     return draw
 
@@ -129,9 +143,10 @@ def target(held: Held, wanted: WalkRequest, sampler: Sampler) -> Draw:
 def backdrop(held: Held, wanted: WalkRequest, model: Callable[..., Tensor]) -> walking.Backdrop:
     """What lies behind the particles: log p_σ for a static walk, else that of the density at the noise level of the time."""
     density, x = held.density(wanted.density, wanted.run), lattice(BEHIND)
+    itself = methods.itself(held, wanted.density, wanted.method, wanted.run)
 
     def behind(t: Tensor) -> Tensor:
-        alpha, sigma = 1.0, wanted.sigma
+        alpha, sigma = 1.0, shown_at(density, 0.0 if itself else wanted.sigma)
         if isinstance(model, Denoiser):
             alpha, sigma = (float(scale) for scale in model.noise.scales(t.double()))
         with torch.no_grad():
@@ -143,6 +158,8 @@ def backdrop(held: Held, wanted: WalkRequest, model: Callable[..., Tensor]) -> w
 def _energy(held: Held, wanted: WalkRequest) -> Callable[[Points], Tensor] | None:
     if wanted.method == "kernel":
         return None
+    if wanted.method == "run" and held.planar(wanted.run).level is not None:
+        return getattr(held.planar(wanted.run).model, "energy", None)
     known: Any = denoiser(held, wanted)
     if getattr(known, "energy", None) is None:
         return None

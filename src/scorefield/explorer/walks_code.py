@@ -25,6 +25,7 @@ from ..samplers.langevin import Static
 from ..samplers.named import sampler as named
 from . import fields_code, sources, walking
 from .fields import FieldRequest
+from .held import Opened
 from .requests import WalkRequest
 from .snippets import Snippet
 from .sources import Citation
@@ -52,8 +53,10 @@ WRITTEN: dict[type[Sampler], tuple[str, Citation]] = {
 }
 
 
-def walk(wanted: WalkRequest, others: Sequence[str] | None = None) -> Snippet:
+def walk(wanted: WalkRequest, others: Sequence[str] | None = None, known: Opened | None = None) -> Snippet:
     """The lines for one walk, or for several samplers on the same draws; they print each one's distance to its target.
+
+    ``known`` is the run that they are about, if they are about one.
 
     >>> walk(WalkRequest(sampler="Heun()")).formula
     'dy/dr = (y − x̂)/r,   y = x/α,   r = σ/α'
@@ -66,14 +69,17 @@ def walk(wanted: WalkRequest, others: Sequence[str] | None = None) -> Snippet:
             f"from scorefield.samplers import {', '.join(names)}",
             "from scorefield.tensors import Streams, normal",
         ),
-        fields_code.density(wanted.density, wanted.run),
-        *_models(wanted, chosen),
+        fields_code.density(wanted.density, wanted.run, known),
+        *_models(wanted, chosen, known),
         "",
         f"rows = Streams({wanted.seed}, 2**40 + torch.arange({walking.REFERENCE}))",
         f"target = density.sample({walking.REFERENCE}, rows).float()",
     ]
     if any(isinstance(each, Static) for each in chosen):
-        lines += ["smoothed = target + sigma * normal(target, rows)"]
+        itself = (
+            known is not None and known.level is not None and (wanted.method, wanted.density.name) == ("run", "run")
+        )
+        lines += ["smoothed = target" if itself else "smoothed = target + sigma * normal(target, rows)"]
     lines += ["angles = lambda: torch.Generator().manual_seed(0)"]
     for each in chosen:
         lines += ["", *_released(wanted, each)]
@@ -113,7 +119,7 @@ def kinds(sampler: Sampler) -> set[str]:
     return words & set(samplers.__all__)
 
 
-def _models(wanted: WalkRequest, chosen: Sequence[Sampler]) -> list[str]:
+def _models(wanted: WalkRequest, chosen: Sequence[Sampler], known: Opened | None) -> list[str]:
     static, levels = (
         any(isinstance(each, Static) for each in chosen),
         any(not isinstance(each, Static) for each in chosen),
@@ -125,16 +131,21 @@ def _models(wanted: WalkRequest, chosen: Sequence[Sampler]) -> list[str]:
     elif wanted.method == "run" and not static:
         lines += [f"model = sf.load({json.dumps(wanted.run or 'moons')})"]
     else:
-        lines += fields_code.score(_field(wanted)) if static else fields_code.model(_field(wanted))
-    if any(isinstance(each, MALA) for each in chosen):
+        lines += fields_code.score(_field(wanted), known) if static else fields_code.model(_field(wanted), known)
+    if (
+        any(isinstance(each, MALA) for each in chosen)
+        and wanted.method == "run"
+        and known is not None
+        and known.level is not None
+    ):
+        lines += ["score.energy = model.energy"]
+    elif any(isinstance(each, MALA) for each in chosen):
         lines += ["score.energy = lambda x: -density.log_density(x, 1.0, sigma)"]
     return lines
 
 
 def _field(wanted: WalkRequest) -> FieldRequest:
-    return FieldRequest(
-        density=wanted.density, method=wanted.method, sigma=wanted.sigma, width=wanted.width, run=wanted.run
-    )
+    return FieldRequest(density=wanted.density, method=wanted.method, width=wanted.width, run=wanted.run)
 
 
 def _released(wanted: WalkRequest, sampler: Sampler) -> list[str]:

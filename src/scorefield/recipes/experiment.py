@@ -24,6 +24,7 @@ from .. import box, files, plots
 from ..checkpoints import Run, facts, read_log
 from ..data import Dataset, batches
 from ..errors import RangeError, RunError
+from ..objectives import Denoising
 from ..samplers import State
 from ..training import Progress, bar, train
 from . import pictures
@@ -176,10 +177,12 @@ class Experiment:
             "held_out": len(self.data.held_out),
             "columns": list(self.data.columns),
         }
+        level = {"sigma": self.objective.sigma} if isinstance(self.objective, Denoising) else {}
         return Run.create(
             out,
             self.model,
             **about,
+            **level,
             seed=self.seed,
             data=data,
             scaling=self.data.scaling,

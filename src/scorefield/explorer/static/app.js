@@ -3,28 +3,7 @@
    A link is #/VIEW?name=value&…: the whole state of a view, nothing else is kept. `set` changes the state and the link with it;
    going back in the browser's history brings a state back.
 
-   A view is a module views/NAME.js (add it to VIEWS below) with
-
-     export default {
-       id: "field",                      // its word in the link
-       title: "Field",                   // in the menu
-       heading: "The score field",       // the page's <h1>
-       lead: "One sentence.",            // under it
-       parameters: {sigma: number(0.3, {min: 0.02, max: 5})},     // of lib/state.js: the typed state, with defaults
-       mount(root, context) -> {update(state), unmount()}         // may be async; draws into the empty element `root`
-     }
-
-   `update(state)` is called once after `mount` and after every change of the state, from wherever it came; it must bring the page
-   to that state and nothing more. `unmount()` stops timers, streams and observers. `context` is
-
-     about                      GET /api/about: {version, run, runs: [{name, shape, recipe, planar, density}]}
-     state                      the state now (frozen)
-     set(patch, {commit})       changes it, then calls update. Without commit the link is replaced (while dragging); with
-                                commit: true there is a new entry in the history (a choice made, a drag ended)
-     announce(text)             says it to screen readers, politely
-     fail(error) / clear()      shows an error above the view (lib/api.js makes readable ones) / takes it away
-     onTheme(callback)          called after the colours changed; redraw canvases. Ends with the view.
-*/
+   What a view is, and what it may ask for, is written in docs/explore.md, "For contributors". */
 
 import {get} from "./lib/api.js";
 import {read, write} from "./lib/state.js";

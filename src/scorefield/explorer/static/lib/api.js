@@ -15,7 +15,8 @@ const count = (change) => {
   document.documentElement.dataset.pending = pending;
 };
 
-async function counted(act) {
+/* What `act` awaits is pending. */
+export async function counted(act) {
   count(1);
   try { return await act(); } finally { count(-1); }
 }

@@ -43,8 +43,8 @@ export function slider(label, {min, max, value, log = false, step, hint, unit = 
   let now = value;
   const show = () => {
     shown.textContent = words(now);
-    input.value = to(now);
-    input.style.setProperty("--filled", `${100 * Math.min(1, Math.max(0, to(now)))}%`);
+    input.value = Math.min(1, Math.max(0, to(now)));
+    input.style.setProperty("--filled", `${100 * input.value}%`);
     input.setAttribute("aria-valuetext", words(now));
   };
   const move = (next, commit) => { now = Math.min(max, Math.max(min, next)); show(); changed(now, {commit}); };

@@ -1,7 +1,7 @@
 /* The smoothed laws of `scorefield.plane` on a lattice in the browser, for what must move at the speed of a hand: as `/api/field/law`
    hands them over, x = x_0 + σ z. With E over p(x_0 | x):   s = (E x_0 − x)/σ²,   Δ log p = (E|x_0|² − |E x_0|²)/σ⁴ − 2/σ².
 
-   modes          lib/densities.js            cloud   lib/clouds.js
+   cloud          lib/clouds.js
    rings          p(ρ) = Σ_k ∫ N(r; R_k, s²) N(ρ | r) dr by Gauss–Hermite nodes, E x_0 = E r I₁/I₀(ρr/σ²) x/ρ
    checkerboard   products of Φ(above) − Φ(below), with z = (x_0 − x)/σ a truncated normal on every square
 
@@ -9,10 +9,9 @@
 
 import {unpack} from "./api.js";
 import {cloud} from "./clouds.js";
-import {field} from "./densities.js";
 
 const TAU = 2 * Math.PI, HALF = 3;
-const KINDS = {modes: ({modes}, sigma, n) => field(modes, sigma, n), cloud, rings, checkerboard};
+const KINDS = {cloud, rings, checkerboard};
 
 /* {logDensity (n·n), score (n·n × 2) where order ≥ 1, divergence (n·n) where order = 2}, rows from the bottom. */
 export const lattice = (law, sigma, n, order) => KINDS[law.kind](law, sigma, n, order);

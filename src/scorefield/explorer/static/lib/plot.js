@@ -245,6 +245,20 @@ export class Plot {
     c.restore();
   }
 
+  /* Words in the upper left corner, on a ground of their own. */
+  label(words) {
+    const c = this.draw;
+    c.save();
+    c.font = "13px ui-sans-serif, system-ui, sans-serif";
+    c.fillStyle = this.colours.paper;
+    c.beginPath();
+    c.roundRect(7, 7, c.measureText(words).width + 14, 23, 6);
+    c.fill();
+    c.fillStyle = this.colours.ink;
+    c.fillText(words, 14, 23);
+    c.restore();
+  }
+
   ticks() {
     const c = this.draw;
     c.save();

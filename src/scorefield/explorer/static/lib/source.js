@@ -24,17 +24,25 @@ export const chosen = (state) => ({
 
 export const densityName = (state) => DENSITIES.find(([name]) => name === state.density)?.[1] ?? (state.density === "table" ? "your table" : "the run's density");
 
-/* The list of densities, of runs too where they have one, and the list of methods if `methods` are wanted. */
-export function sourceControls(context, {methods = true} = {}) {
+/* The run that a state is about, if it is about one. `level` is its only noise level where it is a static score, else null. */
+export const runOf = (about, state) => {
+  const planar = about.runs.filter((each) => each.planar);
+  return state.method !== "run" ? undefined : planar.find(({name}) => name === (state.run || about.run)) ?? planar[0];
+};
+
+/* The list of densities, of runs too where they have one, and the list of methods if `methods` are wanted; `adapt(run)` is what else
+   changes with the choice of a run. */
+export function sourceControls(context, {methods = true, adapt = () => ({})} = {}) {
   const runs = context.about.runs.filter((run) => run.planar);
   const set = (patch) => context.set(patch, {commit: true});
   const density = select("Density", DENSITIES, "mixture", (value) => set({density: value}));
   const method = select("Score", METHODS, "exact", (value) => {
     const run = value === "run" ? runs[0] : null;
-    set({method: value, ...(run && {run: run.name, density: run.density ?? "run"})});
+    set({method: value, ...(run && {run: run.name, density: run.density ?? "run", ...adapt(run)})});
   });
   const run = select("Run", runs.map(({name}) => name), "", (name) => {
-    set({run: name, density: runs.find((each) => each.name === name)?.density ?? "run"});
+    const found = runs.find((each) => each.name === name);
+    set({run: name, density: found.density, ...adapt(found)});
   });
   const element = node("div", {className: "group-part"}, density.element, ...(methods ? [method.element, run.element] : []));
   return {

@@ -25,12 +25,6 @@ export const choice = (value, options) => ({
   write: (found) => found,
 });
 
-export const flag = (value) => ({
-  value,
-  read: (text) => (text === "yes" ? true : text === "no" ? false : value),
-  write: (found) => (found ? "yes" : "no"),
-});
-
 export const text = (value, {most = 200} = {}) => ({
   value,
   read: (found) => found.slice(0, most),

@@ -8,7 +8,7 @@ import {diverging, sequential, shade, theme} from "../lib/colour.js";
 import {grip} from "../lib/handles.js";
 import {LEVELS, Plot, legend} from "../lib/plot.js";
 import {preview, sizes} from "../lib/preview.js";
-import {DENSITIES as TOYS, METHODS, chosen, source} from "../lib/source.js";
+import {DENSITIES as TOYS, METHODS, chosen, runOf, source} from "../lib/source.js";
 import {choice, number} from "../lib/state.js";
 import {bilinear} from "../lib/streamlines.js";
 import {tables} from "./field/tables.js";
@@ -44,7 +44,7 @@ export default {
     const code = showCode(below, "/api/field/code", {failed: context.fail});
     const quick = preview(N, FINE);
     let subject = "", moved = null, rest = () => {};
-    let shown = null;       // {asked, score, logDensity, largest, map, fisher, n, fine}
+    let shown = null;       // {asked, sigma, score, logDensity, largest, map, fisher, unmeasured, n, fine}
     let grips = [], picked = 0, training = null, resting = () => {};
 
     const body = (state) => ({
@@ -60,7 +60,7 @@ export default {
       if (!welcome(asked)) return;
       if (answer.missing === "table") own.resend(context.state);
       if (answer.missing === "network" && !training) {   // nobody knows anything yet: arrows of no length over the density
-        shown = {asked: {...asked, show: "density"}, score: new Float32Array(2 * N * N), logDensity: unpack(answer.log_density), n: N, fine: FINE};
+        shown = {asked: {...asked, show: "density"}, sigma: asked.sigma, score: new Float32Array(2 * N * N), logDensity: unpack(answer.log_density), n: N, fine: FINE};
         plot.refresh();
         if (!more) learn(context.state);
       }
@@ -68,7 +68,7 @@ export default {
       moved = null;
       shown = {
         asked, score: unpack(answer.score), logDensity: unpack(answer.log_density), map: answer.map && unpack(answer.map),
-        largest: answer.largest, fisher: answer.fisher, n: N, fine: FINE,
+        largest: answer.largest, fisher: answer.fisher, unmeasured: answer.unmeasured, sigma: answer.sigma, n: N, fine: FINE,
       };
       context.clear();
       plot.refresh();
@@ -102,7 +102,7 @@ export default {
 
     plot.paint = (p) => {
       if (moved) {
-        shown = {asked: body(moved), ...quick.look(moved)};
+        shown = {asked: body(moved), sigma: moved.sigma, ...quick.look(moved)};
         moved = null;
         tell();
       }
@@ -111,7 +111,7 @@ export default {
         return;
       }
       const colours = theme(), top = shown.logDensity.reduce((a, b) => Math.max(a, b), -Infinity);
-      const state = context.state, {show, sigma} = shown.asked, other = show !== "density" && shown.map;
+      const state = context.state, {show} = shown.asked, {sigma} = shown, other = show !== "density" && shown.map;
       if (other) {
         const signed = show === "divergence" || show === "curl";
         const scale = signed ? diverging(colours) : sequential(colours), range = spread(shown.map, signed);
@@ -126,7 +126,7 @@ export default {
       const ink = other && show !== "curl" && show !== "divergence" ? (colours.dark ? "#ffffff" : "#10131c") : colours.arrow;
       if (state.lines === "arrows") p.arrows(shown.score, shown.n, {colour: ink});
       if (state.lines === "streamlines") p.streamlines(shown.score, shown.n, {colour: ink});
-      p.text(`σ = ${sigma}`, [-3, 3], {dx: 10, dy: 22, size: 14});   // a picture tells its own noise level, also while a hand is ahead of it
+      p.label(`σ = ${sigma}`);   // a picture tells its own noise level, also while a hand is ahead of it
       p.box.dataset.sigma = sigma;
     };
     context.onTheme(() => plot.refresh());
@@ -139,7 +139,7 @@ export default {
     });
 
     function tell() {
-      const {method, show, sigma} = shown.asked, lengths = sizes(shown.score), least = Math.min(...lengths);
+      const {method, show} = shown.asked, {sigma} = shown, lengths = sizes(shown.score), least = Math.min(...lengths);
       const largest = shown.largest, still = lengths.indexOf(least);
       const where = [still % N, Math.floor(still / N)].map((k) => (-3 + 6 * k / (N - 1)).toFixed(2)).join(", ");
       const list = [
@@ -148,6 +148,7 @@ export default {
         ["Calmest arrow", `${least.toPrecision(2)} at (${where})`, "the score vanishes at modes and between them"],
       ];
       if (shown.fisher) list.push(["Fisher divergence", shown.fisher.text, "E ½‖s − s*‖² over fresh draws, one standard error"]);
+      else if (shown.unmeasured) list.push(["Fisher divergence", "none", shown.unmeasured]);
       if (shown.map) {
         const [low, high] = [Math.min(...shown.map), Math.max(...shown.map)];
         list.push([MEANT[show], `${low.toPrecision(3)} … ${high.toPrecision(3)}`, "least and greatest on the map"]);
@@ -170,6 +171,7 @@ export default {
     }, {hint: "Its error is measured against the density it was trained on; choose another and see it fail."});
     const progress = node("div", {className: "control", hidden: true}, node("p", {className: "hint", text: "Training"}), node("progress", {max: 1, value: 0, "aria-label": "Training"}));
     const sigma = slider("Noise level σ", {min: 0.02, max: 5, log: true, value: 0.3}, (value, how) => set({sigma: value}, how));
+    const one = node("p", {className: "hint", text: "This run is a static score: it knows one noise level, its own."});
     const show = radio("Colour shows", MAPS, "density", (value) => set({show: value}));
     const lines = radio("Over it", [["arrows", "Arrows"], ["streamlines", "Streamlines"], ["none", "Nothing"]], "arrows", (value) => set({lines: value}));
     const width = slider("Kernel width", {min: 0.1, max: 10, log: true, value: 1, format: (v) => `${v} × median distance`}, (value, how) => set({width: value}, how));
@@ -191,7 +193,7 @@ export default {
     const own = tables(context, () => server.ask(body(context.state)));
     const ofMixture = node("div", {className: "group-part"}, node("p", {className: "hint", text: "Drag a mode, or focus it and use the arrow keys."}), spread1.element, weight.element, node("div", {className: "row"}, add.element, remove.element));
     panel.append(
-      group("Noise", sigma.element),
+      group("Noise", sigma.element, one),
       group("What it is the score of", density.element, ofMixture, own.element),
       group("How it is obtained", method.element, width.element, run.element, progress),
       group("What is drawn", show.element, lines.element),
@@ -230,7 +232,11 @@ export default {
       update(state) {
         density.set(state.density);
         method.set(state.method);
-        sigma.set(state.sigma);
+        const level = runOf(context.about, state)?.level ?? null;
+        sigma.enable(level === null);
+        sigma.set(level ?? state.sigma);
+        one.hidden = level === null;
+        show.enable(level === null || state.density !== "run", "error");
         show.set(state.show);
         lines.set(state.lines);
         width.set(state.width);

@@ -9,14 +9,14 @@ import {shade, theme} from "../lib/colour.js";
 import * as closed from "../lib/densities.js";
 import {grip} from "../lib/handles.js";
 import {LEVELS, Plot} from "../lib/plot.js";
-import {choice, integer, number, place, rows} from "../lib/state.js";
+import {DENSITIES, chosen, source} from "../lib/source.js";
+import {choice, integer, number, place} from "../lib/state.js";
 
-const DENSITIES = [["mixture", "Mixture of Gaussians"], ["moons", "Moons"], ["rings", "Rings"], ["spirals", "Spirals"], ["checkerboard", "Checkerboard"]];
 const FINE = 80;
 
 const parameters = {
   density: choice("mixture", DENSITIES.map(([name]) => name)),
-  modes: rows([[-1.2, -0.7, 0.3, 1], [1.2, -0.7, 0.3, 1], [0, 1.3, 0.3, 1]], {fill: [0, 0, 0.3, 1], min: -4, max: 4}),
+  modes: source.modes,
   at: place([0.4, 0.5]),
   sigma: number(0.6, {min: 0.02, max: 5, digits: 3}),
   sources: integer(40, {min: 2, max: 1000}),
@@ -49,8 +49,7 @@ export default {
     let clean = null, asked = "", found = null, ground = null, groundKey = "", now = null;
 
     const body = (state) => ({
-      density: {name: state.density, ...(state.density === "mixture" && {modes: state.modes.map(([x, y, std, weight]) => ({x, y, std, weight}))})},
-      sigma: state.sigma, at: state.at, sources: state.sources, picked: Math.min(state.picked, state.sources - 1),
+      density: chosen(state), sigma: state.sigma, at: state.at, sources: state.sources, picked: Math.min(state.picked, state.sources - 1),
     });
     const server = latest("/api/point", (answer, sent, more) => {
       clean = unpack(answer.sources);

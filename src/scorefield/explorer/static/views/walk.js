@@ -7,7 +7,7 @@ import {showCode} from "../lib/code.js";
 import {button, group, layout, node, numeric, radio, slider} from "../lib/controls.js";
 import {grip} from "../lib/handles.js";
 import {parse, known, samplerControls, titled} from "../lib/samplers.js";
-import {chosen, densityName, source, sourceControls} from "../lib/source.js";
+import {chosen, densityName, runOf, source, sourceControls} from "../lib/source.js";
 import {choice, integer, number, place, text} from "../lib/state.js";
 import {Track} from "../lib/track.js";
 
@@ -168,7 +168,7 @@ export default {
         row("MMD²", of("mmd"), "unbiased, ± one standard error"),
         row("its floor", of("mmd_floor"), "the mean size for fresh samples"),
         row("Step × curvature", (track) => (track.plan?.stability ? `${Number(track.plan.stability.value.toPrecision(3))}${track.plan.stability.bound === null ? "" : ` of ${track.plan.stability.bound}`}` : track.plan ? "no bound" : "…"), "above its bound a walk explodes"),
-        row("Target", (track) => (known(parse(track.sampler)?.id ?? "")?.fixed ? `density + noise ${context.state.sigma}` : "density"), "what the walk should end in"),
+        row("Target", (track) => (known(parse(track.sampler)?.id ?? "")?.fixed ? `density + noise ${runOf(context.about, context.state)?.level ?? context.state.sigma}` : "density"), "what the walk should end in"),
       );
       if (!list.every((track) => track.over)) return;
       const words = list.map((track) => (track.exploded ? `${titleOf(track)} exploded at step ${track.exploded.step}. ${track.plan.says}` : track.end ? `${titleOf(track)} ended ${track.end.distance.value.toPrecision(2)} from the target.` : "")).join(" ");
@@ -266,8 +266,9 @@ export default {
       chip.element.title = why;
       return chip.element;
     }));
-    const about = sourceControls(context);
+    const about = sourceControls(context, {adapt: ({level}) => (level === null ? {} : {a: "Langevin(size=0.005)", b: "Underdamped(size=0.05, friction=1)", evaluations: 200})});
     const sigma = slider("Noise level of the one score", {min: 0.02, max: 2, log: true, value: 0.1, hint: "The first three samplers walk in the score of x₀ + σz at this σ."}, (value, how) => set({sigma: value}, how));
+    const one = node("p", {className: "hint", text: "This run is a static score: it knows one noise level, its own. Langevin, MALA and Underdamped walk in it; the others come down noise levels, and need a denoiser."});
     const first = samplerControls("Left", parameters.a.value, (a, how) => set({a}, how));
     const second = samplerControls("Right, on the same draws", parameters.b.value, (b, how) => set({b}, how), {none: "Nothing: one walk alone"});
     const evaluations = slider("Network evaluations", {min: 4, max: 1000, log: true, value: 60, format: (v) => String(Math.round(v))}, (value, how) => set({evaluations: Math.round(value)}, how));
@@ -277,7 +278,7 @@ export default {
     panel.append(
       group("Try", tries),
       group("Samplers", first.element, second.element, evaluations.element),
-      group("In which score", about.element, sigma.element),
+      group("In which score", about.element, one, sigma.element),
       group("Particles", n.element, from.element, seed.element),
     );
     context.onTheme(() => { tracks.forEach((track) => track.plot.refresh()); distances.refresh(); });
@@ -287,7 +288,10 @@ export default {
         about.set(state);
         first.set(state.a);
         second.set(state.b);
-        sigma.set(state.sigma);
+        const level = runOf(context.about, state)?.level ?? null;
+        one.hidden = level === null;
+        sigma.enable(level === null);
+        sigma.set(level ?? state.sigma);
         evaluations.set(state.evaluations);
         n.set(state.n);
         from.set(state.from);

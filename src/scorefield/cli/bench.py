@@ -40,7 +40,7 @@ def bench(
         if backends is None and not measuring.compiler():
             names.remove("compiled")
             typer.echo("compiled is left out: torch.compile needs a C++ compiler, and there is none")
-        cells = []
+        cells: list[measuring.Cell] = []
         for cell in measuring.bench(
             found.model.cpu(), how=found.sampling, shape=found.shape, scaling=found.scaling, backends=names,
             rows=_numbers("rows", rows), steps=None if steps is None else _numbers("steps", steps), int8=int8,

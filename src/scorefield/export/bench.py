@@ -127,33 +127,44 @@ def plain(cells: Sequence[Cell], threads: int = 1) -> bytes:
 
 
 def picture(cells: Sequence[Cell]) -> "Figure":
-    """Time of one sample by steps, and samples a second by rows of a call, a line for each backend; whiskers reach p99."""
+    """Time of one sample by steps, or by backend if the steps are all the same, and samples a second by rows; whiskers reach p99."""
+    from matplotlib.ticker import LogLocator
+
     made = figure(9.6, 3.4)
     least = min(each.rows for each in cells)
     most = max({each.steps for each in cells}, key=lambda k: sum(each.steps == k for each in cells))
+    names = list(dict.fromkeys(each.backend for each in cells))
+    several = len({each.steps for each in cells}) > 1
     left = dress(
-        made.add_subplot(1, 2, 1), title=f"{least} sample{'s' * (least > 1)} a call", xlabel="steps",
-        ylabel="ms, median and p99",
+        made.add_subplot(1, 2, 1), title=f"{least} sample{'s' * (least > 1)} a call" + f", {most} steps" * (not several),
+        xlabel="steps" if several else "", ylabel="ms, median and p99",
     )  # fmt: skip
     right = dress(made.add_subplot(1, 2, 2), title=f"{most} steps", xlabel="samples a call", ylabel="samples a second")
-    for k, name in enumerate(dict.fromkeys(each.backend for each in cells)):
+    for k, name in enumerate(names):
         style: dict[str, Any] = {"color": PALETTE[k], "marker": "o", "markersize": 4, "linewidth": 1.5, "label": name}
         one = [each for each in cells if each.backend == name and each.rows == least]
         above = [each.timing.p99 - each.timing.p50 for each in one]
         left.errorbar(
-            [each.steps for each in one], [each.timing.p50 for each in one], yerr=[[0.0] * len(one), above], capsize=2,
-            **style,
+            [each.steps if several else k for each in one], [each.timing.p50 for each in one],
+            yerr=[[0.0] * len(one), above], capsize=2, **style,
         )  # fmt: skip
         many = [each for each in cells if each.backend == name and each.steps == most]
         right.plot([each.rows for each in many], [each.throughput for each in many], **style)
-    for ax, places in ((left, {each.steps for each in cells}), (right, {each.rows for each in cells})):
+    by_steps = [(left, {each.steps for each in cells})] if several else []
+    for ax, places in (*by_steps, (right, {each.rows for each in cells})):
         ax.set_xscale("log", base=2)
         ax.set_xticks(sorted(places))
+        ax.xaxis.set_major_formatter("{x:g}")
+        ax.xaxis.set_minor_formatter("")
+    for ax in (left, right):
         ax.set_yscale("log")
-        for axis in (ax.xaxis, ax.yaxis):
-            axis.set_major_formatter("{x:g}")
-            axis.set_minor_formatter("")
-    legend(left)
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.yaxis.set_major_formatter("{x:g}")
+        ax.yaxis.set_minor_formatter("")
+    if not several:
+        left.set_xticks(range(len(names)), names)
+        left.set_xlim(-0.5, len(names) - 0.5)
+    legend(left if several else right)
     return made
 
 

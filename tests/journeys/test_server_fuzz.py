@@ -34,7 +34,7 @@ def fuzzed(server, tmp_path, examples, *more):
         5,
         "--no-color",
         "--request-timeout",
-        60,
+        600,
         "--generation-database",
         "none",
         *more,
@@ -45,14 +45,14 @@ def fuzzed(server, tmp_path, examples, *more):
     return int(re.search(r"(\d[\d,]*) generated", done.stdout)[1].replace(",", "")), answers
 
 
-LIMITS = ["--workers", 1, "--threads", 1, "--max-rows", 8, "--max-steps", 20, "--max-points", 8, "--timeout", 50]
+LIMITS = ["--workers", 1, "--threads", 1, "--max-rows", 8, "--max-steps", 20, "--max-points", 8, "--timeout", 500]
 SMALL = partial(images, size=4)
-# What is made, how many examples of each kind, at least how many cases, and of which addresses. A density of an image takes a
-# second of a processor, so there are fewer of them, of fewer points.
+# What is made and served how, how many examples of each kind, at least how many cases, and of which addresses. A density of an image
+# takes half a second of a processor, so there are fewer of them, of fewer points.
 RUNS = {
-    "bell": (bell, 700, 2500, []),
-    "images": (SMALL, 700, 2500, ["--exclude-path", "/densities"]),
-    "densities": (SMALL, 60, 60, ["--include-path", "/densities", "--phases", "examples,fuzzing"]),
+    "bell": (bell, [], 700, 2500, []),
+    "images": (SMALL, [], 700, 2500, ["--exclude-path", "/densities"]),
+    "densities": (SMALL, ["--max-points", 2], 40, 40, ["--include-path", "/densities", "--phases", "examples,fuzzing"]),
 }
 
 
@@ -68,8 +68,8 @@ def test_two_hundred_made_up_requests_find_nothing(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("run", RUNS)
 def test_thousands_of_made_up_requests_find_nothing(run, tmp_path):
-    make, examples, least, words = RUNS[run]
-    with serving(make(tmp_path / "run"), *LIMITS) as server:
+    make, how, examples, least, words = RUNS[run]
+    with serving(make(tmp_path / "run"), *LIMITS, *how) as server:
         cases, answers = fuzzed(server, tmp_path, examples, *words)
         print(f"{cases} cases: {dict(answers)}")
         assert [line for line in server.lines if line["event"] == "worker restarts"] == []

@@ -94,8 +94,10 @@ class AffineRows(Rows):
 
 @dataclass(frozen=True, eq=False)
 class GeneralRows(Rows):
-    """ℓ of a `LogDensity` at rows x. Derivatives of each row in θ by forward differentiation, which can be batched over θ; of their
-    sum, as Newton's method needs it, by reverse differentiation: as exact, and some ten times faster.
+    """ℓ of a `LogDensity` at rows x, by differentiation.
+
+    Of each row in θ it is forward, which can be batched over θ; of their sum, as Newton's method needs it, it is reverse: as exact,
+    and some ten times faster.
     """
 
     problem: "Problem"

@@ -101,6 +101,20 @@ async def test_work_beyond_the_time_of_a_request_is_refused_though_there_is_room
 
 
 @in_a_loop
+async def test_one_full_batch_tells_how_fast_a_long_line_goes_and_a_slow_machine_is_believed_in_time():
+    desk = Desk(100, 16)
+    for _ in range(50):  # one row takes 5 ms, 16 together take 16
+        desk.accept(ticket())
+        answered(desk, await desk.next(), seconds=0.005)
+    desk.accept(ticket(16 + 1600))
+    answered(desk, await desk.next(), seconds=0.016)
+    assert desk.wait == pytest.approx(1.6)
+    for _ in range(30):
+        answered(desk, await desk.next(), seconds=0.16)
+    assert desk.wait == pytest.approx(1120 / 100, rel=0.3)
+
+
+@in_a_loop
 async def test_an_error_reaches_the_request_that_it_belongs_to():
     desk = Desk(100, 16)
     good, bad = ticket(mark=1), ticket(mark=2)

@@ -1,6 +1,6 @@
 """A worker: a process of its own that holds the model and computes one batch after the other. It speaks by `frames` alone.
 
-    front -> worker   {"run", "recipe", "largest", "threads", "backend"} once; then {"do": "batch", ...} and {"do": "cancel", "id"}
+    front -> worker   {"run", "recipe", "largest", "threads", "onnx"} once; then {"do": "batch", ...} and {"do": "cancel", "id"}
     worker -> front   {"ready", "sizes", ...} or {"failed"}; {"id", "state", "t"} while it walks; {"id", "evaluations", "errors"}
 
 Ahead of every evaluation it looks whether the batch has been cancelled. It ends when the front closes the line: signals that stop a

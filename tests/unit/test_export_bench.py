@@ -1,6 +1,8 @@
 """Times: alternating, of whole walks, told as table, picture and JSON; and the commands on the models in the box."""
 
 import json
+import subprocess
+import sys
 import time
 from functools import partial
 
@@ -150,23 +152,26 @@ def test_a_missing_package_is_named(run, capsys, monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_digits_of_the_box_in_onnx_and_int8(tmp_path):
+@pytest.mark.parametrize("name", ["digits", "digits-fast"])
+def test_the_digits_of_the_box_in_onnx_and_int8(tmp_path, name):
     from scorefield.checkpoints import facts
     from scorefield.data import open_data
 
-    for name in ("digits", "digits-fast"):
-        about, model = facts(name), sf.load(name)
-        done = export.export(model, tmp_path / name, how=about["sampling"], shape=(1, 28, 28), scaling=about["scaling"])
-        assert done.equality.typical < 1e-4
-        made = export.compact(model, tmp_path / name, how=about["sampling"], data=open_data("digits"), samples=1000)
-        assert made.quality.ratio <= 1.2
-        assert made.quality.before.size >= 3 * made.quality.after.size
-    found = {
-        cell.backend: cell
-        for cell in bench.bench(
-            model, how=about["sampling"], shape=(1, 28, 28), backends=bench.BACKENDS, rows=(4,), seconds=2.0,
-            int8=tmp_path / "digits-fast" / "denoiser-int8.onnx",
-        )
-    }  # fmt: skip
+    about, model = facts(name), sf.load(name)
+    done = export.export(model, tmp_path, how=about["sampling"], shape=(1, 28, 28), scaling=about["scaling"])
+    assert done.equality.typical < 1e-4
+    made = export.compact(model, tmp_path, how=about["sampling"], data=open_data("digits"), samples=1000)
+    assert made.quality.ratio <= 1.2
+    assert made.quality.before.size >= 3 * made.quality.after.size
+
+
+@pytest.mark.slow
+def test_all_backends_are_timed_by_the_command(tmp_path):
+    # In a process of its own: torch cannot compile the checks of types that these tests put around every function.
+    for words in ("export digits-fast --to int8", "bench digits-fast --rows 4 --seconds 2"):
+        program = "from scorefield.cli import main; main()"
+        subprocess.run([sys.executable, "-c", program, *words.split()], cwd=tmp_path, check=True, capture_output=True)
+    cells = json.loads((tmp_path / "runs/box/digits-fast/bench/bench.json").read_text())["cells"]
+    found = {cell["backend"]: cell["timing"]["p50"] for cell in cells}
     assert set(found) == set(bench.BACKENDS)
-    assert found["onnx"].timing.p50 < found["eager"].timing.p50
+    assert found["onnx"] < found["eager"]
